@@ -1,0 +1,117 @@
+/**
+ * Every failure that leaves a module of Caisson is a CaissonError.
+ *
+ * `kind` answers "what can the caller do?" and is all that an export translates; `code` names the
+ * failure for people, scripts and tests; `remedy` says what to do next. Extra facts are fields in
+ * `details`, never text to parse. Secrets must not appear in any of them.
+ */
+
+/** What a caller can do: retry, fix the request, distrust the store, reopen, give up. */
+export type ErrorKind =
+  | 'transient' // the same call may succeed later
+  | 'invalid' // the request or configuration is wrong; retrying cannot help
+  | 'integrity' // the store shows something this volume never wrote, or an old state
+  | 'fenced' // another writer owns the volume now
+  | 'denied' // the key, the right or the mode does not allow it
+  | 'full' // no room left in the store or within a limit
+  | 'io' // the operating system or the store failed
+  | 'closed' // the object was closed before or during the call
+  | 'bug'; // an invariant of Caisson itself is broken
+
+export type ErrorCode =
+  // store
+  | 'object-missing'
+  | 'object-exists'
+  | 'object-changed' // compare-and-swap lost: the version is not the one expected
+  | 'object-too-large'
+  | 'store-missing'
+  | 'store-foreign' // the folder or bucket holds something that is not a Caisson store
+  | 'store-read-only'
+  | 'store-full'
+  | 'store-io'
+  // formats
+  | 'format-invalid' // bytes that no writer of this format produces
+  | 'format-version' // written by another version of Caisson
+  // authenticity and freshness
+  | 'unit-tampered'
+  | 'record-tampered'
+  | 'map-tampered'
+  | 'manifest-tampered'
+  | 'head-tampered'
+  | 'keyring-tampered'
+  | 'digest-mismatch'
+  | 'rolled-back'
+  | 'forked'
+  | 'anchor-missing'
+  | 'anchor-tampered'
+  // keys
+  | 'key-wrong'
+  | 'key-source-unavailable'
+  | 'key-parameters-weak'
+  | 'key-slot-missing'
+  | 'key-slot-last'
+  | 'key-slots-full'
+  // volume life
+  | 'volume-missing'
+  | 'volume-exists'
+  | 'volume-open-elsewhere'
+  | 'volume-fenced'
+  | 'volume-read-only'
+  | 'volume-latched' // a sync failed earlier: the volume is read-only until reopened
+  | 'volume-closed'
+  | 'volume-busy'
+  // requests
+  | 'argument-invalid'
+  | 'name-invalid'
+  | 'name-exists'
+  | 'name-missing'
+  | 'size-invalid'
+  | 'range-outside'
+  | 'limit-exceeded'
+  | 'timeout'
+  // exports, daemon, command line
+  | 'socket-in-use'
+  | 'protocol-violation'
+  | 'tls-required'
+  | 'daemon-unreachable'
+  | 'daemon-refused'
+  | 'mount-failed'
+  | 'mount-missing'
+  | 'tool-missing'
+  | 'permission-missing'
+  | 'unsupported'
+  | 'configuration-invalid'
+  // Caisson itself
+  | 'assertion-failed';
+
+export interface ErrorOptions {
+  /** What the reader should do now, one sentence. */
+  readonly remedy?: string;
+  readonly details?: Readonly<Record<string, string | number | boolean>>;
+  readonly cause?: unknown;
+}
+
+export class CaissonError extends Error {
+  readonly kind: ErrorKind;
+  readonly code: ErrorCode;
+  readonly remedy: string | undefined;
+  readonly details: Readonly<Record<string, string | number | boolean>>;
+
+  constructor(kind: ErrorKind, code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'CaissonError';
+    this.kind = kind;
+    this.code = code;
+    this.remedy = options.remedy;
+    this.details = options.details ?? {};
+  }
+}
+
+export function isCaissonError(value: unknown, code?: ErrorCode): value is CaissonError {
+  return value instanceof CaissonError && (code === undefined || value.code === code);
+}
+
+/** The one-line text of any thrown value, for messages that wrap it. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

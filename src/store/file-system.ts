@@ -1,0 +1,48 @@
+/**
+ * FileSystem: the disk as the directory store sees it, so that the simulator can put its own
+ * underneath. Only `node-file-system.ts` touches node:fs. Semantics are POSIX, reduced to what the
+ * store needs; paths are absolute. Failures are CaissonError of kind `io`, `full`, `invalid`.
+ *
+ * Durability: bytes are durable after `FileHandle.sync` (fdatasync); names (create, link, rename,
+ * unlink, mkdir) are durable after `syncDirectory` of the folder that holds them.
+ */
+import type { Region } from '../lib/region.ts';
+
+export interface FileHandle {
+  size(): Promise<number>;
+  /** Positional read of exactly `length` bytes; returns the count actually there when the file is shorter. */
+  read(position: number, length: number, target: Region, targetOffset: number): Promise<number>;
+  /** As `read`, only if no waiting is needed; -1 when it would wait (or the system cannot tell). */
+  readNow(position: number, length: number, target: Region, targetOffset: number): number;
+  write(position: number, length: number, source: Region, sourceOffset: number): Promise<void>;
+  writeNow(position: number, length: number, source: Region, sourceOffset: number): void;
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface FileLock {
+  release(): Promise<void>;
+}
+
+export interface FileSystem {
+  /** `exclusive` creates a new file and fails with `object-exists`; `read` opens an existing one; missing is `object-missing`. */
+  open(path: string, mode: 'exclusive' | 'read'): Promise<FileHandle>;
+  /** Whole small file; `object-missing`, `object-too-large`. */
+  readFile(path: string, bytesMax: number): Promise<Uint8Array>;
+  /** Inode identity, size and modification time in one string, and the size. `object-missing`. */
+  stat(path: string): Promise<{ readonly identity: string; readonly size: number; readonly isDirectory: boolean }>;
+  /** Hard link; `object-exists` when `to` is taken. */
+  link(from: string, to: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** Missing is not an error. */
+  unlink(path: string): Promise<void>;
+  /** Names in the folder; empty when the folder is missing. */
+  list(path: string): Promise<string[]>;
+  /** Creates the folder and its parents, durable; existing is not an error. */
+  makeDirectory(path: string): Promise<void>;
+  /** Removes an empty folder; missing or not empty is not an error. */
+  removeDirectory(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  /** Exclusive advisory lock on `path` (created when missing), or undefined when somebody holds it. Dies with its owner. */
+  lock(path: string): Promise<FileLock | undefined>;
+}
