@@ -1,0 +1,184 @@
+/**
+ * The words in which callers talk to the engine. `volume.ts` is the front door that implements them.
+ */
+import type { Anchor } from '../anchor/anchor.ts';
+import type { Sealer } from '../crypto/sealer.ts';
+import type { BlockDevice } from '../export/block-device.ts';
+import type { KeySource, KeySourceKind } from '../keys/key-source.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Random } from '../lib/random.ts';
+import type { Store } from '../store/store.ts';
+
+/** `none` stores plaintext, signed but neither secret nor authenticated block by block; it is named as such wherever it shows. */
+export type Protection = 'sealed' | 'none';
+
+/** What FLUSH waits for: the spool on the local disk, or also the anchor (docs/durability.md). */
+export type Durability = 'local' | 'anchored';
+
+/** What the engine needs from outside; everything is injected so that the simulator can replace it. */
+export interface VolumeEnvironment {
+  readonly store: Store;
+  readonly anchor: Anchor;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly sealer: Sealer;
+  readonly log?: VolumeLog;
+  readonly tuning?: Partial<VolumeTuning>;
+  /** Computes digests of finished segments away from the caller's thread; in the caller's thread when absent. */
+  readonly digester?: ObjectDigester;
+}
+
+export type VolumeLog = (level: 'debug' | 'info' | 'warn' | 'error', message: string, details: Readonly<Record<string, unknown>>) => void;
+
+export interface ObjectDigester {
+  /** SHA-256 over bytes [0, length) of the spool file `name` of `volumePrefix`. */
+  digest(volumePrefix: string, name: string, length: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+export interface VolumeTuning {
+  readonly segmentBytesMax: number;
+  /** Resident memory of the block map, bytes; cold leaves beyond it are read again from the store. */
+  readonly mapBytesMax: number;
+  /** Sealed bytes waiting for the disk before writers are held back. */
+  readonly spoolBufferBytesMax: number;
+  /** A checkpoint starts after this many bytes of new segments … */
+  readonly checkpointBytes: number;
+  /** … or this long after the first change, milliseconds. */
+  readonly checkpointMilliseconds: number;
+  /** Unpublished spool beyond which writers wait for the checkpoint. */
+  readonly unpublishedBytesMax: number;
+  /** How far apart un-awaited advances of the anchor are, milliseconds. */
+  readonly anchorMilliseconds: number;
+}
+
+export interface CreateOptions {
+  readonly size: number; // bytes, a multiple of 4096
+  readonly protection: Protection;
+  readonly durability: Durability;
+  readonly keySource: KeySource;
+}
+
+export interface OpenOptions {
+  readonly volumeId: Uint8Array;
+  readonly keySource: KeySource;
+  readonly readOnly?: boolean;
+}
+
+/** What the store shows to anybody, key or no key. */
+export interface PublicVolumeInfo {
+  readonly volumeId: string; // 32 hex digits
+  readonly formatVersion: number;
+  readonly protection: Protection;
+  readonly epoch: number;
+  readonly manifestNumber: number;
+  readonly manifestDigest: string; // 64 hex digits
+  readonly writerKey: string; // 64 hex digits, Ed25519
+  readonly objectCount: number;
+  readonly objectBytes: number;
+  readonly keySlots: readonly KeySlotInfo[];
+}
+
+export interface KeySlotInfo {
+  readonly slot: number; // 0 to 31
+  readonly kind: KeySourceKind;
+  readonly description: string;
+}
+
+export interface VolumeInfo extends PublicVolumeInfo {
+  readonly size: number;
+  readonly durability: Durability;
+  readonly readOnly: boolean;
+  /** Set once a sync failed: the volume takes no more writes until it is reopened. */
+  readonly latched: string | undefined;
+  readonly sealer: string;
+  readonly mappedBlocks: number; // blocks that hold data, as far as known without reading the whole map
+  readonly spoolBytes: number; // written but not yet named by a manifest
+  readonly anchoredSequence: number;
+  readonly sequence: number; // records written
+  readonly keyEpoch: number;
+  readonly recovery: RecoveryReport;
+}
+
+/** What opening had to do. */
+export interface RecoveryReport {
+  readonly clean: boolean; // the last writer closed the volume
+  readonly segmentCount: number; // unpublished segments found
+  readonly recordCount: number; // records replayed
+  readonly bytes: number; // replayed
+  readonly tornBytes: number; // cut off at the end as never acknowledged
+  readonly milliseconds: number;
+}
+
+export interface VolumeStats {
+  readonly reads: number;
+  readonly writes: number;
+  readonly flushes: number;
+  readonly trims: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly bytesSealed: number; // written to the spool, headers and tags included
+  readonly syncs: number;
+  readonly checkpoints: number;
+  readonly anchorAdvances: number;
+  readonly mapBytesResident: number;
+  readonly mapLeavesLoaded: number;
+  readonly unanchoredRecords: number;
+}
+
+export interface Volume extends BlockDevice {
+  readonly id: string; // 32 hex digits
+  info(): VolumeInfo;
+  stats(): VolumeStats;
+  /** Publishes everything written so far as a new manifest and advances the anchor. */
+  checkpoint(): Promise<void>;
+  addKey(source: KeySource): Promise<KeySlotInfo>;
+  removeKey(slot: number): Promise<void>;
+  changeKey(slot: number, source: KeySource): Promise<KeySlotInfo>;
+  /** Flushes, publishes, marks the volume cleanly closed, frees the lock. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type Progress = (done: number, total: number, unit: string) => void;
+
+export interface VerifyOptions {
+  readonly volumeId: Uint8Array;
+  /** Without it only what is public is checked: every object's digest and the signed chain. */
+  readonly keySource?: KeySource;
+  readonly onProgress?: Progress;
+}
+
+export interface VerifyReport {
+  readonly volumeId: string;
+  readonly public: boolean;
+  readonly manifestNumber: number;
+  readonly manifestDigest: string;
+  readonly writerKey: string;
+  readonly manifestsChecked: number;
+  readonly objectsChecked: number;
+  readonly objectBytes: number;
+  readonly unitsChecked: number; // with the key only
+  /** Objects in the store that no manifest names and no recovery needs: harmless remains. */
+  readonly orphans: readonly string[];
+  /** Every finding, each naming its object; empty means sound. */
+  readonly findings: readonly VerifyFinding[];
+  /** Whether an anchor was compared, and with what result. */
+  readonly freshness: 'current' | 'rolled-back' | 'forked' | 'not-checked';
+}
+
+export interface VerifyFinding {
+  readonly code: string;
+  readonly object: string;
+  readonly message: string;
+}
+
+/**
+ * The front door, `volume/volume.ts`:
+ *   createVolume(environment, options: CreateOptions): Promise<PublicVolumeInfo>
+ *   openVolume(environment, options: OpenOptions): Promise<Volume>
+ *   inspectVolume(environment, volumeId): Promise<PublicVolumeInfo>
+ *   listVolumes(store): Promise<string[]>                    ids found in a store
+ *   verifyVolume(environment, options: VerifyOptions): Promise<VerifyReport>
+ *   removeVolume(environment, volumeId): Promise<{ removedObjects: number }>
+ */
+export type VolumeIdText = string;
