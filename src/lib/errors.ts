@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'store-read-only'
   | 'store-full'
   | 'store-io'
+  | 'store-closed' // the store or one of its readers was closed before the call
   // formats
   | 'format-invalid' // bytes that no writer of this format produces
   | 'format-version' // written by another version of Caisson
@@ -81,6 +82,7 @@ export type ErrorCode =
   | 'permission-missing'
   | 'unsupported'
   | 'configuration-invalid'
+  | 'cancelled' // the person at the terminal stopped it
   // Caisson itself
   | 'assertion-failed';
 

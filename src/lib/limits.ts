@@ -46,3 +46,76 @@ export const busyScanProcessesMax = 4096;
 export const busyScanFilesMax = 1024;
 /** The largest mount record that is read back. */
 export const mountRecordBytesMax = 64 * 1024;
+
+// NBD export (spec/nbd.md). What a connection may cost: its read buffer, one reply buffer, and
+// `nbdUnsentBytesMax` plus one reply of `nbdPayloadBytesMax`.
+
+/** The largest payload of one READ or WRITE; the protocol calls nothing up to here an attack. */
+export const nbdPayloadBytesMax = 32 * 1024 * 1024;
+/** A string of the protocol: export name, metadata query, description. */
+export const nbdStringBytesMax = 4096;
+/** The data of an option that is looked at; longer ones are answered TOO_BIG. */
+export const nbdOptionBytesMax = 32 * 1024;
+/** The data of an option that is read and dropped to keep the stream in step; longer ones end the connection. */
+export const nbdOptionSkipBytesMax = 1024 * 1024;
+/** Options in one handshake; `nbdinfo --list` asks a handful for each export. */
+export const nbdOptionCountMax = 4096;
+/** From accept to the first request, TLS included. */
+export const nbdHandshakeMilliseconds = 30_000;
+/** A connection that is in the middle of something (half a request, unread replies) and moves no byte for so long is closed. */
+export const nbdStallMilliseconds = 120_000;
+/** Connections of one server; more are closed at once. */
+export const nbdConnectionCountMax = 256;
+/** Exports of one server. */
+export const nbdExportCountMax = 1024;
+/** The read buffer of a connection: stays in the processor's second-level cache. */
+export const nbdReadBytes = 256 * 1024;
+/** The reply buffer of a connection: a batch of replies leaves in one piece. */
+export const nbdReplyBytes = 256 * 1024;
+/** A request up to this size, header included, is always seen in one piece. */
+export const nbdWholeRequestBytesMax = 16 * 1024;
+/** Requests of one connection that wait for the device at the same time. */
+export const nbdInFlightCountMax = 256;
+/** Reply bytes of one connection that are promised or unsent before it stops taking requests. */
+export const nbdUnsentBytesMax = 4 * 1024 * 1024;
+/** Reply bytes of all connections of a server beyond their own reply buffers. */
+export const nbdServerReplyBytesMax = 256 * 1024 * 1024;
+/** Buffers that are kept for reuse when nobody needs them. */
+export const nbdIdlePoolBytesMax = 32 * 1024 * 1024;
+/** Descriptors in one BLOCK_STATUS reply. */
+export const nbdExtentCountMax = 8192;
+/** Refused requests of one connection that are logged one by one; the rest are only counted. */
+export const nbdLoggedRefusalCountMax = 32;
+/** The longest spin that may be asked for. */
+export const nbdSpinMicrosecondsMax = 1000;
+
+// store
+/** A mutable object (a head) is read whole on every check of its version. */
+export const storeMutableObjectBytesMax = 1 << 20;
+/** Other processes hold the lock of a swap for a few syncs; whoever waits longer gets `timeout`. */
+export const storeSwapWaitMillisecondsMax = 10_000;
+export const storeSwapRetryMilliseconds = 5;
+/** Processes that write into one directory store at the same time. */
+export const storeTemporaryFoldersMax = 256;
+/** A folder that others remove as it gets empty is made again at most this often in one call. */
+export const storeFolderAttemptsMax = 8;
+
+// Admin API and command line
+/** Body of one admin request. */
+export const adminRequestBytesMax = 64 * 1024;
+/** Answer that a client of the admin API takes; a report of a large volume names many objects. */
+export const adminResponseBytesMax = 64 * 1024 * 1024;
+export const adminConnectionsMax = 64;
+/** Until an admin client has sent its whole request. */
+export const adminRequestMillisecondsMax = 10_000;
+/** Until a daemon that listens must have accepted and begun to answer a status request. */
+export const adminConnectMillisecondsMax = 5_000;
+export const passphraseBytesMax = 1024;
+export const configurationBytesMax = 256 * 1024;
+export const volumesFileBytesMax = 4 * 1024 * 1024;
+/** Volumes that one daemon holds open. */
+export const openVolumesMax = 256;
+/** A background daemon must serve within this time, or its start has failed. */
+export const daemonReadyMillisecondsMax = 120_000;
+/** A stop waits this long for requests in flight, then closes the connections under them. */
+export const daemonDrainMillisecondsMax = 10_000;

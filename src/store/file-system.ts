@@ -25,10 +25,12 @@ export interface FileLock {
 }
 
 export interface FileSystem {
-  /** `exclusive` creates a new file and fails with `object-exists`; `read` opens an existing one; missing is `object-missing`. */
-  open(path: string, mode: 'exclusive' | 'read'): Promise<FileHandle>;
+  /** `exclusive` creates a new file (`object-exists`); `read` and `update` (read and write) open an existing one (`object-missing`). */
+  open(path: string, mode: 'exclusive' | 'read' | 'update'): Promise<FileHandle>;
   /** Whole small file; `object-missing`, `object-too-large`. */
   readFile(path: string, bytesMax: number): Promise<Uint8Array>;
+  /** As `readFile`, done before it returns: for a few hundred bytes that are asked for often. */
+  readFileNow(path: string, bytesMax: number): Uint8Array;
   /** Inode identity, size and modification time in one string, and the size. `object-missing`. */
   stat(path: string): Promise<{ readonly identity: string; readonly size: number; readonly isDirectory: boolean }>;
   /** Hard link; `object-exists` when `to` is taken. */

@@ -1,0 +1,136 @@
+/**
+ * The names of objects. This file alone knows them; everybody else asks it (spec/store.md).
+ *
+ * A key is a relative path of lower-case words: `<volume id>/segments/3f/<segment id>`. No part of
+ * a key comes from a user or from the store unchecked, so that no key can leave the store's folder.
+ */
+import { assert } from '../lib/assert.ts';
+import { CaissonError } from '../lib/errors.ts';
+
+export const idBytes = 16;
+export const keyBytesMax = 200;
+
+/** Names beside the volumes and beside a volume's objects that belong to the directory store itself. */
+const reservedAtRoot: ReadonlySet<string> = new Set(['caisson-store', 'tmp']);
+const reservedInVolume: ReadonlySet<string> = new Set(['lock', 'spool']);
+
+const keyPattern = /^[0-9a-z-]+(?:\/[0-9a-z-]+)+$/;
+const prefixPattern = /^(?:[0-9a-z-]+\/)*[0-9a-z-]*$/;
+const volumePrefixPattern = /^([0-9a-f]{32})\/$/;
+const spoolNamePattern = /^[0-9a-z-]{1,64}$/;
+
+export function volumePrefix(volumeId: Uint8Array): string {
+  return `${idToHex(volumeId)}/`;
+}
+
+export function headKey(prefix: string): string {
+  return `${prefix}head`;
+}
+
+export function manifestPrefix(prefix: string): string {
+  return `${prefix}manifests/`;
+}
+
+export function manifestKey(prefix: string, manifestNumber: number): string {
+  assert(Number.isSafeInteger(manifestNumber) && manifestNumber >= 0, `manifest number ${manifestNumber}`);
+  return `${manifestPrefix(prefix)}${manifestNumber.toString(16).padStart(16, '0')}`;
+}
+
+export function segmentKey(prefix: string, segmentId: Uint8Array): string {
+  return shardedKey(prefix, 'segments', segmentId);
+}
+
+export function mapObjectKey(prefix: string, mapObjectId: Uint8Array): string {
+  return shardedKey(prefix, 'maps', mapObjectId);
+}
+
+export function catalogKey(prefix: string, catalogId: Uint8Array): string {
+  return shardedKey(prefix, 'catalog', catalogId);
+}
+
+/** The spool file that becomes the segment with this id. */
+export function spoolName(segmentId: Uint8Array): string {
+  return idToHex(segmentId);
+}
+
+/** What a key names, or undefined when no part of Caisson makes such a key. */
+export type ParsedKey =
+  | { readonly kind: 'head'; readonly volumeId: Uint8Array }
+  | { readonly kind: 'manifest'; readonly volumeId: Uint8Array; readonly manifestNumber: number }
+  | { readonly kind: 'segment' | 'map' | 'catalog'; readonly volumeId: Uint8Array; readonly id: Uint8Array };
+
+const kindOfFolder = { segments: 'segment', maps: 'map', catalog: 'catalog' } as const;
+
+export function parseKey(key: string): ParsedKey | undefined {
+  const [volume, folder, third, fourth, ...rest] = key.split('/');
+  const volumeId = idFromHex(volume);
+  if (volumeId === undefined || folder === undefined || rest.length > 0) return undefined;
+  if (folder === 'head') return third === undefined ? { kind: 'head', volumeId } : undefined;
+  if (folder === 'manifests') {
+    if (third === undefined || fourth !== undefined || !/^[0-9a-f]{16}$/.test(third)) return undefined;
+    const manifestNumber = Number.parseInt(third, 16);
+    return Number.isSafeInteger(manifestNumber) ? { kind: 'manifest', volumeId, manifestNumber } : undefined;
+  }
+  if (folder !== 'segments' && folder !== 'maps' && folder !== 'catalog') return undefined;
+  const id = idFromHex(fourth);
+  if (id === undefined || third !== fourth?.substring(30)) return undefined;
+  return { kind: kindOfFolder[folder], volumeId, id };
+}
+
+export function parseSpoolName(name: string): Uint8Array | undefined {
+  return idFromHex(name);
+}
+
+/** The volume whose prefix this is, or undefined. */
+export function parseVolumePrefix(prefix: string): Uint8Array | undefined {
+  return idFromHex(volumePrefixPattern.exec(prefix)?.[1]);
+}
+
+/** Throws `argument-invalid` unless `key` is one that every store can hold. */
+export function checkKey(key: string): void {
+  if (key.length > keyBytesMax || !keyPattern.test(key) || isReserved(key)) throw nameInvalid('key', key);
+}
+
+/** A prefix to list: empty, or the beginning of a key. */
+export function checkPrefix(prefix: string): void {
+  if (prefix.length > keyBytesMax || !prefixPattern.test(prefix)) throw nameInvalid('prefix', prefix);
+}
+
+export function checkVolumePrefix(prefix: string): void {
+  if (!volumePrefixPattern.test(prefix)) throw nameInvalid('volume prefix', prefix);
+}
+
+export function checkSpoolName(name: string): void {
+  if (!spoolNamePattern.test(name)) throw nameInvalid('spool name', name);
+}
+
+/** True for what lies in a store's folder but is no object: the marker, `tmp/`, locks, spools. */
+export function isReserved(key: string): boolean {
+  const [first, second] = key.split('/');
+  return reservedAtRoot.has(first!) || (second !== undefined && reservedInVolume.has(second));
+}
+
+/** Lower-case words only: whatever else lies in a folder was not put there as an object. */
+export function isKeyWord(name: string): boolean {
+  return /^[0-9a-z-]+$/.test(name);
+}
+
+/** Sharded by the last byte, which is random: 256 folders keep each one small. */
+function shardedKey(prefix: string, folder: string, id: Uint8Array): string {
+  const hex = idToHex(id);
+  return `${prefix}${folder}/${hex.substring(30)}/${hex}`;
+}
+
+function idToHex(id: Uint8Array): string {
+  assert(id.length === idBytes, `id of ${id.length} bytes`);
+  return Buffer.from(id.buffer, id.byteOffset, id.length).toString('hex');
+}
+
+function idFromHex(hex: string | undefined): Uint8Array | undefined {
+  return hex !== undefined && /^[0-9a-f]{32}$/.test(hex) ? new Uint8Array(Buffer.from(hex, 'hex')) : undefined;
+}
+
+function nameInvalid(what: string, value: string): CaissonError {
+  const shown = value.substring(0, keyBytesMax);
+  return new CaissonError('invalid', 'argument-invalid', `not a ${what} that a store accepts: ${JSON.stringify(shown)}`);
+}

@@ -1,0 +1,94 @@
+/**
+ * The file calls that node:fs lacks: preadv2 with RWF_NOWAIT and flock. Feature-tested; `undefined`
+ * where node:ffi or the symbols are missing, and callers then take the slower way.
+ *
+ * Invariant: the library object stays referenced by this module for the life of the process; the
+ * functions of a collected library jump into nothing.
+ */
+import { CaissonError } from '../lib/errors.ts';
+import { Region, regionBytesMin } from '../lib/region.ts';
+import { native, pin } from './native.ts';
+import type { Native } from './native.ts';
+
+const RWF_NOWAIT = 0x8;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const EBADF = 9;
+const EAGAIN = 11;
+const ENOLCK = 37;
+const ENOSYS = 38;
+const EOPNOTSUPP = 95;
+
+/** What `readNow` says when the kernel will never answer it for this file, as against "not cached now". */
+export const readNowUnsupported = -2;
+
+export interface NativeFiles {
+  /** The count read without waiting (it may be short), -1 when it would wait, `readNowUnsupported`. */
+  readNow(descriptor: number, position: number, length: number, target: Region, targetOffset: number): number;
+  /** True when the lock is ours until the descriptor closes, false when somebody else holds it. Throws where locks do not exist. */
+  tryLock(descriptor: number): boolean;
+}
+
+function load(): NativeFiles | undefined {
+  if (process.platform !== 'linux' || native === undefined) return undefined;
+  try {
+    const { lib, functions } = native.dlopen(null, {
+      preadv2: { arguments: ['i32', 'pointer', 'i32', 'i64', 'i32'], return: 'i64' },
+      flock: { arguments: ['i32', 'i32'], return: 'i32' },
+      __errno_location: { arguments: [], return: 'pointer' },
+    });
+    return new LinuxFiles(native, lib, functions as unknown as LinuxFunctions);
+  } catch {
+    return undefined; // another libc: node:fs carries on alone
+  }
+}
+
+interface LinuxFunctions {
+  preadv2(descriptor: number, vector: bigint, vectorCount: number, position: bigint, flags: number): bigint;
+  flock(descriptor: number, operation: number): number;
+  __errno_location(): bigint;
+}
+
+class LinuxFiles implements NativeFiles {
+  readonly library: object;
+  readonly #native: Native;
+  readonly #functions: LinuxFunctions;
+  /** One struct iovec, reused: every call is synchronous, so that no two use it at once. */
+  readonly #scratch = new Region(regionBytesMin);
+  readonly #vector = new BigUint64Array(this.#scratch.bytes.buffer, 0, 2);
+  readonly #vectorAddress = pin(this.#scratch);
+
+  constructor(entrance: Native, library: object, functions: LinuxFunctions) {
+    this.library = library;
+    this.#native = entrance;
+    this.#functions = functions;
+  }
+
+  readNow(descriptor: number, position: number, length: number, target: Region, targetOffset: number): number {
+    this.#vector[0] = pin(target) + BigInt(targetOffset);
+    this.#vector[1] = BigInt(length);
+    const count = Number(this.#functions.preadv2(descriptor, this.#vectorAddress, 1, BigInt(position), RWF_NOWAIT));
+    if (count >= 0) return count;
+    return this.#errno() === EAGAIN ? -1 : readNowUnsupported;
+  }
+
+  tryLock(descriptor: number): boolean {
+    if (this.#functions.flock(descriptor, LOCK_EX | LOCK_NB) === 0) return true;
+    const errno = this.#errno();
+    // Only a clear "cannot lock at all" is an error; whatever else refuses counts as held elsewhere.
+    if (errno === EBADF || errno === ENOLCK || errno === ENOSYS || errno === EOPNOTSUPP) {
+      throw new CaissonError('io', 'store-io', 'this file system does not support locks', {
+        remedy: 'Put the store on a local file system, or on one that supports flock.',
+        details: { errno },
+      });
+    }
+    return false;
+  }
+
+  /** To be read at once after a failed call, before anything else makes a system call on this thread. */
+  #errno(): number {
+    return this.#native.getInt32(this.#functions.__errno_location(), 0);
+  }
+}
+
+export const nativeFiles: NativeFiles | undefined = load();
