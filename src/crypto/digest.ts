@@ -1,0 +1,21 @@
+/** Digests and comparison of secrets. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+
+export const digestBytes = 32;
+
+/** SHA-256 over the parts one after the other. The caller frames them: lengths are not hashed. */
+export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return plainBytes(hash.digest());
+}
+
+/** Whether two byte strings are equal, in a time that depends on their lengths alone. */
+export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && timingSafeEqual(left, right);
+}
+
+/** The same memory as a plain Uint8Array: a Buffer stays inside the file that needed node:crypto. */
+export function plainBytes(bytes: Uint8Array<ArrayBufferLike>): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
