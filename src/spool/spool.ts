@@ -1,0 +1,183 @@
+/**
+ * Spool: the files that hold what is written but not yet published, and the group commit that makes
+ * them durable. It moves bytes and knows no formats.
+ *
+ * Invariants:
+ * - A range is written once; nothing already handed over changes.
+ * - `commit` covers every range handed over before it was called. One round of syncs runs at a time;
+ *   commits that arrive meanwhile share the next round, because the running one may have missed them.
+ * - The first failed write or sync latches: every commit from then on fails with it, and memory that
+ *   did not reach a file stays with its owner, so that reads go on being right.
+ */
+import { CaissonError } from '../lib/errors.ts';
+import type { Region } from '../lib/region.ts';
+import type { ObjectReader, SpoolArea, SpoolFile } from '../store/store.ts';
+
+/** Writes of at most this many bytes are done at once: cheaper than a trip through the thread pool. */
+const writeNowBytesMax = 65_536;
+
+/** One file of the spool. */
+export class SpoolEntry {
+  readonly name: string;
+  readonly opened: Promise<SpoolFile>;
+  file: SpoolFile | undefined;
+  /** Bytes are in the file that no completed sync covers. */
+  dirty = false;
+  /** Serial numbers of the writes that are not in the file yet, oldest first. */
+  readonly inFlight: number[] = [];
+
+  constructor(name: string, opened: Promise<SpoolFile>) {
+    this.name = name;
+    this.opened = opened;
+  }
+
+  get reader(): ObjectReader | undefined {
+    return this.file?.reader;
+  }
+}
+
+export class Spool {
+  readonly #area: SpoolArea;
+  readonly #entries = new Set<SpoolEntry>();
+  #failure: CaissonError | undefined;
+  #bufferedBytes = 0;
+  #serial = 0;
+  #idle: (() => void)[] = [];
+  #running = false;
+  #waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  syncCount = 0;
+
+  constructor(area: SpoolArea) {
+    this.#area = area;
+  }
+
+  get failure(): CaissonError | undefined {
+    return this.#failure;
+  }
+
+  /** Bytes handed over that are not in a file yet. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
+  /** Starts a new file; ranges may be handed over at once. */
+  begin(name: string): SpoolEntry {
+    const entry = new SpoolEntry(name, this.#area.create(name));
+    entry.dirty = true;
+    this.#entries.add(entry);
+    entry.opened.then(
+      (file) => {
+        entry.file = file;
+      },
+      (error: unknown) => this.#latch(error),
+    );
+    return entry;
+  }
+
+  /** Writes a range; `done` is called once it is in the file, never after a failure. */
+  write(entry: SpoolEntry, position: number, source: Region, sourceOffset: number, length: number, done: () => void): void {
+    if (this.#failure !== undefined) return;
+    entry.dirty = true;
+    const file = entry.file;
+    if (file !== undefined && length <= writeNowBytesMax && entry.inFlight.length === 0) {
+      try {
+        file.writeNow(position, source, sourceOffset, length);
+      } catch (error) {
+        this.#latch(error);
+        return;
+      }
+      done();
+      return;
+    }
+    const serial = ++this.#serial;
+    entry.inFlight.push(serial);
+    this.#bufferedBytes += length;
+    const written = file === undefined ? entry.opened.then((opened) => opened.write(position, source, sourceOffset, length)) : file.write(position, source, sourceOffset, length);
+    written.then(
+      () => {
+        entry.inFlight.splice(entry.inFlight.indexOf(serial), 1);
+        this.#bufferedBytes -= length;
+        if (this.#failure === undefined) done();
+        this.#wake();
+      },
+      (error: unknown) => this.#latch(error),
+    );
+  }
+
+  /** Resolves when everything handed over before the call is on stable storage. */
+  commit(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      if (!this.#running) void this.#rounds();
+    });
+  }
+
+  /** Resolves when less than `bytesMax` wait for a file, or after a failure. */
+  async drained(bytesMax: number): Promise<void> {
+    while (this.#bufferedBytes >= bytesMax && this.#failure === undefined) {
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
+    }
+  }
+
+  /** Latches from outside: the fence or the anchor failed. */
+  fail(error: unknown): void {
+    this.#latch(error);
+  }
+
+  /** Stops tracking a file whose content is published; its reader stays usable. */
+  forget(entry: SpoolEntry): void {
+    this.#entries.delete(entry);
+  }
+
+  async #rounds(): Promise<void> {
+    this.#running = true;
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      try {
+        await this.#syncDirty();
+        for (const waiter of batch) waiter.resolve();
+      } catch (error) {
+        this.#latch(error);
+        for (const waiter of batch) waiter.reject(this.#failure);
+      }
+    }
+    this.#running = false;
+  }
+
+  async #syncDirty(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const syncs: Promise<void>[] = [];
+    for (const entry of this.#entries) if (entry.dirty) syncs.push(this.#syncEntry(entry));
+    if (syncs.length === 1) await syncs[0];
+    else await Promise.all(syncs);
+  }
+
+  async #syncEntry(entry: SpoolEntry): Promise<void> {
+    const last = this.#serial;
+    const file = entry.file ?? (await entry.opened);
+    // Only the writes handed over before this round: later ones would hold it back forever.
+    while (entry.inFlight.length > 0 && entry.inFlight[0]! <= last) {
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
+      if (this.#failure !== undefined) throw this.#failure;
+    }
+    // Cleared before the sync starts: a write that arrives meanwhile needs another one.
+    entry.dirty = false;
+    await file.sync();
+    this.syncCount++;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #wake(): void {
+    const idle = this.#idle;
+    if (idle.length === 0) return;
+    this.#idle = [];
+    for (const resume of idle) resume();
+  }
+
+  #latch(error: unknown): void {
+    this.#failure ??= error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
+    this.#wake();
+  }
+}
