@@ -1,0 +1,85 @@
+/**
+ * What may import what. Each row names one folder of `src/` (or one file of it), everything of ours
+ * that it may import besides itself, the Node built-ins beyond the pure ones, and its npm packages.
+ * Everything that is not listed is an error. The security-critical folders have no npm packages.
+ */
+
+export interface ImportRule {
+  /** A folder or file below `src/`. The most specific row wins. */
+  readonly place: string;
+  /** Folders or single files below `src/`. */
+  readonly own: readonly string[];
+  readonly builtins: readonly string[];
+  readonly packages: readonly string[];
+  readonly why: string;
+}
+
+/** Built-ins that touch neither disk nor network nor another process. */
+export const pureBuiltins = [
+  'node:assert',
+  'node:assert/strict',
+  'node:buffer',
+  'node:events',
+  'node:path',
+  'node:url',
+  'node:util',
+  'node:zlib',
+];
+
+const sealedFormats = ['lib', 'crypto', 'store/store.ts'];
+const exportSide = ['lib', 'export/block-device.ts'];
+const socketBuiltins = ['node:net', 'node:tls', 'node:fs', 'node:fs/promises', 'node:stream', 'node:crypto'];
+
+export const importRules: readonly ImportRule[] = [
+  row('lib', [], [], 'product-free ground that everything stands on'),
+  row('sys', ['lib'], ['node:ffi', 'node:fs', 'node:os', 'node:process'], 'the one place with native calls'),
+  row('crypto', ['lib', 'sys'], ['node:crypto'], 'cryptography knows no I/O'),
+  row('store', ['lib', 'sys'], ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:crypto'], 'stores hold opaque bytes'),
+  row('segment', sealedFormats, [], 'formats meet each other only in volume/'),
+  row('spool', sealedFormats, [], 'formats meet each other only in volume/'),
+  row('block-map', sealedFormats, [], 'formats meet each other only in volume/'),
+  row('manifest', sealedFormats, [], 'formats meet each other only in volume/'),
+  row('anchor', ['lib', 'crypto', 'store/file-system.ts', 'store/store.ts'], [], 'an anchor lives outside the store'),
+  row('keys', ['lib', 'crypto'], ['node:crypto', 'node:fs', 'node:fs/promises'], 'key sources know no volume'),
+  row(
+    'volume',
+    [
+      ...['lib', 'crypto', 'segment', 'spool', 'block-map', 'manifest', 'keys/key-source.ts', 'keys/keyring.ts'],
+      ...['anchor/anchor.ts', 'store/store.ts', 'store/paths.ts', 'export/block-device.ts'],
+    ],
+    ['node:worker_threads'],
+    'the engine sees stores, anchors and key sources by contract and knows no protocol',
+  ),
+  row('export/block-device.ts', ['lib'], [], 'the contract between engine and protocols'),
+  row('export/nbd', exportSide, socketBuiltins, 'an export knows neither the volume nor a sibling'),
+  row('export/fuse', [...exportSide, 'sys'], ['node:fs', 'node:worker_threads', 'node:child_process'], 'as export/nbd; mount(2) needs sys/'),
+  row('admin', ['lib'], ['node:http', 'node:net', 'node:fs', 'node:fs/promises'], 'the typed control API', ['hono', '@hono/node-server', 'zod']),
+  row('admin/schema.ts', ['lib'], [], 'shared with every client', ['zod']),
+  row('cli', ['lib', 'admin/client.ts', 'admin/schema.ts'], ['*'], 'the command talks to the daemon', ['commander', '@clack/prompts', 'yaml']),
+  row(
+    'daemon',
+    [
+      ...['lib', 'sys', 'crypto', 'store', 'segment', 'spool', 'block-map', 'manifest', 'anchor', 'keys', 'volume'],
+      ...['export', 'admin', 'api.ts'],
+    ],
+    ['*'],
+    'the composition root: the only place that names concrete classes',
+    ['pino', 'yaml', 'zod', '@prometheus-io/client'],
+  ),
+  row(
+    'api.ts',
+    ['lib', 'sys', 'crypto', 'store', 'anchor', 'keys', 'volume', 'export/block-device.ts'],
+    ['*'],
+    'the front door of the package: the engine in this process, without daemon and protocols',
+  ),
+];
+
+function row(
+  place: string,
+  own: readonly string[],
+  builtins: readonly string[],
+  why: string,
+  packages: readonly string[] = [],
+): ImportRule {
+  return { place, own, builtins, packages, why };
+}
