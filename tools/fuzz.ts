@@ -2,6 +2,7 @@
  * Runs the fuzz targets test/fuzz/<name>.fuzz.ts:
  *
  *   npm run fuzz                                   every target, 10 s each
+ *   npm run fuzz -- --total-seconds 60             every target, 60 s in all
  *   npm run fuzz -- segment-format --seconds 60    one target
  *   npm run fuzz -- segment-format --seed 4711     replays one round
  *
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seconds: { type: 'string', default: '10' },
+    'total-seconds': { type: 'string' },
     seed: { type: 'string' },
     iterations: { type: 'string', default: String(iterationsPerRound) },
   },
@@ -44,7 +46,7 @@ function targetNames(): string[] {
 async function fuzzTarget(name: string): Promise<boolean> {
   const first = values.seed === undefined ? randomInt(seedMax) : Number(values.seed);
   const iterations = Number(values.iterations);
-  const deadline = performance.now() + Number(values.seconds) * 1000;
+  const deadline = performance.now() + secondsEach * 1000;
   let rounds = 0;
   const failure = await runSeeds({
     ...{ module: resolve(folder, name + suffix), name: 'fuzz', iterations, processes: 1, seedSecondsMax: roundSecondsMax },
@@ -63,6 +65,8 @@ async function fuzzTarget(name: string): Promise<boolean> {
 
 let passed = 0;
 const names = targetNames();
+const total = values['total-seconds'];
+const secondsEach = total === undefined ? Number(values.seconds) : Number(total) / Math.max(names.length, 1);
 for (const name of names) passed += (await fuzzTarget(name)) ? 1 : 0;
 console.log(`fuzz: ${passed} passed, ${names.length - passed} failed`);
 process.exitCode = passed === names.length && passed > 0 ? 0 : 1;
