@@ -31,9 +31,13 @@ export function manifestPrefix(prefix: string): string {
   return `${prefix}manifests/`;
 }
 
-export function manifestKey(prefix: string, manifestNumber: number): string {
+/**
+ * The digest is part of the name: a manifest that a crashed writer left behind never stands in the way
+ * of the one that takes its number, and creating the same manifest twice is the same object.
+ */
+export function manifestKey(prefix: string, manifestNumber: number, digest: Uint8Array): string {
   assert(Number.isSafeInteger(manifestNumber) && manifestNumber >= 0, `manifest number ${manifestNumber}`);
-  return `${manifestPrefix(prefix)}${manifestNumber.toString(16).padStart(16, '0')}`;
+  return `${manifestPrefix(prefix)}${manifestNumber.toString(16).padStart(16, '0')}-${idToHex(digest.subarray(0, idBytes))}`;
 }
 
 export function segmentKey(prefix: string, segmentId: Uint8Array): string {
@@ -67,8 +71,8 @@ export function parseKey(key: string): ParsedKey | undefined {
   if (volumeId === undefined || folder === undefined || rest.length > 0) return undefined;
   if (folder === 'head') return third === undefined ? { kind: 'head', volumeId } : undefined;
   if (folder === 'manifests') {
-    if (third === undefined || fourth !== undefined || !/^[0-9a-f]{16}$/.test(third)) return undefined;
-    const manifestNumber = Number.parseInt(third, 16);
+    if (third === undefined || fourth !== undefined || !/^[0-9a-f]{16}-[0-9a-f]{32}$/.test(third)) return undefined;
+    const manifestNumber = Number.parseInt(third.substring(0, 16), 16);
     return Number.isSafeInteger(manifestNumber) ? { kind: 'manifest', volumeId, manifestNumber } : undefined;
   }
   if (folder !== 'segments' && folder !== 'maps' && folder !== 'catalog') return undefined;

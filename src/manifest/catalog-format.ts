@@ -1,0 +1,68 @@
+/**
+ * Codec of catalog pages. Spec: spec/manifest-format.md. Pure. Catalog pages are public: with them and
+ * the signed manifest anybody can check every object of a volume.
+ */
+import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
+
+export const catalogVersion = 1;
+export const catalogEntriesMax = 1024;
+export const catalogPageBytesMax = 64 + catalogEntriesMax * 64;
+
+export const ObjectKind = { unused: 0, segment: 1, map: 2 } as const;
+export type ObjectKind = (typeof ObjectKind)[keyof typeof ObjectKind];
+
+export interface CatalogEntry {
+  readonly kind: ObjectKind;
+  readonly keyEpoch: number;
+  readonly bytes: number;
+  readonly id: Uint8Array; // 16 bytes
+  readonly digest: Uint8Array; // 32 bytes
+}
+
+export interface CatalogPage {
+  readonly firstIndex: number;
+  readonly volumeId: Uint8Array;
+  readonly lineage: Uint8Array; // 16 bytes, of the volume that wrote the objects
+  readonly entries: readonly CatalogEntry[];
+}
+
+const magicCatalog = 'CSNCAT1\n';
+
+export function encodeCatalogPage(page: CatalogPage): Uint8Array {
+  const writer = new ByteWriter();
+  for (const letter of magicCatalog) writer.u8(letter.charCodeAt(0));
+  writer.u16(catalogVersion).zeros(2).u32(page.firstIndex).bytes(page.volumeId, 16).bytes(page.lineage, 16);
+  writer.u32(page.entries.length).zeros(4);
+  for (const entry of page.entries) {
+    writer.u8(entry.kind).zeros(3).u32(entry.keyEpoch).u64(entry.bytes).bytes(entry.id, 16).bytes(entry.digest, 32);
+  }
+  return writer.finish();
+}
+
+export function decodeCatalogPage(bytes: Uint8Array): CatalogPage {
+  const reader = new ByteReader(bytes, 'catalog page');
+  reader.expect(magicCatalog);
+  reader.version(catalogVersion);
+  reader.zeros(2);
+  const firstIndex = reader.u32();
+  const volumeId = reader.bytes(16);
+  const lineage = reader.bytes(16);
+  const count = reader.count(64);
+  if (count < 1 || count > catalogEntriesMax) throw reader.invalid(`${count} entries`);
+  reader.zeros(4);
+  const entries: CatalogEntry[] = [];
+  for (let index = 0; index < count; index++) entries.push(readEntry(reader));
+  reader.end();
+  return { firstIndex, volumeId, lineage, entries };
+}
+
+function readEntry(reader: ByteReader): CatalogEntry {
+  const kind = reader.u8();
+  if (kind === ObjectKind.unused) {
+    reader.zeros(63);
+    return { kind, keyEpoch: 0, bytes: 0, id: new Uint8Array(16), digest: new Uint8Array(32) };
+  }
+  if (kind !== ObjectKind.segment && kind !== ObjectKind.map) throw reader.invalid(`object kind ${kind} is unknown`);
+  reader.zeros(3);
+  return { kind, keyEpoch: reader.u32(), bytes: reader.u64(), id: reader.bytes(16), digest: reader.bytes(32) };
+}
