@@ -166,7 +166,8 @@ class DirStore implements Store {
       await lock.release();
       throw error;
     }
-    return { release: () => this.#unlock(volumePrefix, path, lock) };
+    let released: Promise<void> | undefined;
+    return { release: () => (released ??= this.#unlock(volumePrefix, path, lock)) };
   }
 
   async close(): Promise<void> {

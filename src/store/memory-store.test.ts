@@ -1,0 +1,7 @@
+import { storeConformance } from '../../test/conformance/store.ts';
+import { MemoryMedium, MemoryStore } from './memory-store.ts';
+
+storeConformance('memory', async () => {
+  const medium = new MemoryMedium();
+  return { open: async () => new MemoryStore(medium), dispose: async () => {} };
+});
