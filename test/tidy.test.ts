@@ -53,6 +53,11 @@ const canaries: readonly { name: string; files: Record<string, string>; ratchet?
   { name: 'focused test', files: { 'src/lib/x.test.ts': ['test', "only('a', f);"].join('.') }, complaint: /run one file by its path/ },
   { name: 'blank at the end', files: { 'README.md': 'Caisson \n' }, complaint: /no blanks/ },
   {
+    name: 'install script',
+    files: { 'package-lock.json': `"${'hasInstallScript'}": true,` },
+    complaint: /no package that runs code/,
+  },
+  {
     name: 'private registry',
     files: { 'package-lock.json': `"${'resolved'}": "https://npm.example.com/x.tgz"` },
     complaint: /no private registry/,

@@ -162,6 +162,7 @@ const bannedTexts: readonly { readonly pattern: RegExp; readonly only?: RegExp; 
   { pattern: new RegExp(`\\b(?:test|it|describe|suite)\\.${'only'}\\b`), only: /\.ts$/, instead: 'run one file by its path' },
   { pattern: new RegExp(`(?:^|[\\s"'\`(=])/(?:${['wo', 'rk'].join('')}|${['ro', 'ot'].join('')})/`), instead: 'no path of one machine; use a temporary folder' },
   { pattern: new RegExp(`"${'resolved'}": "(?!https://registry\\.npmjs\\.org/)`), only: /package-lock\.json$/, instead: 'no private registry in the lock file' },
+  { pattern: new RegExp(`"${'hasInstallScript'}": true`), only: /package-lock\.json$/, instead: 'no package that runs code when it is installed' },
   { pattern: /[^\S\n]+$/, only: /\.(?:ts|md|sh|json|yml|yaml)$/, instead: 'no blanks at the end of a line' },
 ];
 
