@@ -11,25 +11,29 @@ export class ByteWriter {
   #length = 0;
 
   u8(value: number): this {
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
     return this;
   }
 
   u32(value: number): this {
     assert(value >= 0 && value <= 0xffff_ffff, `u32 ${value}`);
-    this.#view.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, true);
     return this;
   }
 
   /** A whole number up to 2^53. */
   u64(value: number): this {
     assert(Number.isSafeInteger(value) && value >= 0, `u64 ${value}`);
-    this.#view.setBigUint64(this.#grow(8), BigInt(value), true);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
     return this;
   }
 
@@ -40,7 +44,8 @@ export class ByteWriter {
 
   bytes(bytes: Uint8Array, length = bytes.length): this {
     assert(bytes.length === length, `field of ${length} bytes, given ${bytes.length}`);
-    this.#bytes.set(bytes, this.#grow(length));
+    const at = this.#grow(length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -53,6 +58,7 @@ export class ByteWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 
+  /** Makes room and gives its place. Call it in a statement of its own: it may replace both arrays. */
   #grow(count: number): number {
     const at = this.#length;
     this.#length += count;
