@@ -54,12 +54,12 @@ const canaries: readonly { name: string; files: Record<string, string>; ratchet?
   { name: 'blank at the end', files: { 'README.md': 'Caisson \n' }, complaint: /no blanks/ },
   {
     name: 'install script',
-    files: { 'package-lock.json': `"${'hasInstallScript'}": true,` },
+    files: { 'package-lock.json': '"hasInstallScript": true,' },
     complaint: /no package that runs code/,
   },
   {
     name: 'private registry',
-    files: { 'package-lock.json': `"${'resolved'}": "https://npm.example.com/x.tgz"` },
+    files: { 'package-lock.json': '"resolved": "https://npm.example.com/x.tgz"' },
     complaint: /no private registry/,
   },
 ];

@@ -32,7 +32,12 @@ const socketBuiltins = ['node:net', 'node:tls', 'node:fs', 'node:fs/promises', '
 
 export const importRules: readonly ImportRule[] = [
   row('lib', [], [], 'product-free ground that everything stands on'),
-  row('sys', ['lib'], ['node:ffi', 'node:fs', 'node:os', 'node:process'], 'the one place with native calls'),
+  row(
+    'sys',
+    ['lib'],
+    ['node:ffi', 'node:fs', 'node:fs/promises', 'node:os', 'node:process', 'node:child_process', 'node:worker_threads'],
+    'the one place with native calls and programs of the system',
+  ),
   row('crypto', ['lib', 'sys'], ['node:crypto'], 'cryptography knows no I/O'),
   row('store', ['lib', 'sys'], ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:crypto'], 'stores hold opaque bytes'),
   row('segment', sealedFormats, [], 'formats meet each other only in volume/'),

@@ -42,6 +42,11 @@ export const layerCanaries: readonly LayerCanary[] = [
     complaint: 'cli may import only',
   },
   {
+    breaks: 'workers of the built package count',
+    files: { ...volume, 'src/cli/bad.ts': "export const u = (x: string) => new URL(`../volume/volume.${x}`, import.meta.url);" },
+    complaint: 'cli may import only',
+  },
+  {
     breaks: 'formats are strangers',
     files: {
       'src/segment/segment.ts': 'export const s = 1;',

@@ -104,8 +104,14 @@ function moduleUrlOf(node: SyntaxNode): string | undefined {
   const [first, second] = node['arguments'] as (SyntaxNode | undefined)[];
   if ((node['callee'] as SyntaxNode)['name'] !== 'URL' || second?.type !== 'MemberExpression') return undefined;
   const object = second['object'] as SyntaxNode;
-  const specifier = stringIn(first);
+  const specifier = stringIn(first) ?? stemIn(first);
   return object.type === 'MetaProperty' && specifier?.endsWith('.ts') ? specifier : undefined;
+}
+
+/** `./worker.${extension}`: a module that is .ts in the repository and .js in the package. */
+function stemIn(node: SyntaxNode | undefined): string | undefined {
+  const [stem, rest] = (node?.['quasis'] ?? []) as { value: { cooked: string } }[];
+  return stem?.value.cooked.endsWith('.') === true && rest?.value.cooked === '' ? `${stem.value.cooked}ts` : undefined;
 }
 
 function stringIn(node: unknown): string | undefined {
