@@ -39,7 +39,12 @@ export const importRules: readonly ImportRule[] = [
     'the one place with native calls and programs of the system',
   ),
   row('crypto', ['lib', 'sys'], ['node:crypto'], 'cryptography knows no I/O'),
-  row('store', ['lib', 'sys'], ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:crypto'], 'stores hold opaque bytes'),
+  row(
+    'store',
+    ['lib', 'sys'],
+    ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:crypto'],
+    'stores hold opaque bytes',
+  ),
   row('segment', sealedFormats, [], 'formats meet each other only in volume/'),
   row('spool', sealedFormats, [], 'formats meet each other only in volume/'),
   row('block-map', sealedFormats, [], 'formats meet each other only in volume/'),
@@ -57,10 +62,23 @@ export const importRules: readonly ImportRule[] = [
   ),
   row('export/block-device.ts', ['lib'], [], 'the contract between engine and protocols'),
   row('export/nbd', exportSide, socketBuiltins, 'an export knows neither the volume nor a sibling'),
-  row('export/fuse', [...exportSide, 'sys'], ['node:fs', 'node:worker_threads', 'node:child_process'], 'as export/nbd; mount(2) needs sys/'),
-  row('admin', ['lib'], ['node:http', 'node:net', 'node:fs', 'node:fs/promises'], 'the typed control API', ['hono', '@hono/node-server', 'zod']),
+  row(
+    'export/fuse',
+    [...exportSide, 'sys'],
+    ['node:fs', 'node:worker_threads', 'node:child_process'],
+    'as export/nbd; mount(2) needs sys/',
+  ),
+  row('admin', ['lib'], ['node:http', 'node:net', 'node:fs', 'node:fs/promises'], 'the typed control API', [
+    'hono',
+    '@hono/node-server',
+    'zod',
+  ]),
   row('admin/schema.ts', ['lib'], [], 'shared with every client', ['zod']),
-  row('cli', ['lib', 'admin/client.ts', 'admin/schema.ts'], ['*'], 'the command talks to the daemon', ['commander', '@clack/prompts', 'yaml']),
+  row('cli', ['lib', 'admin/client.ts', 'admin/schema.ts'], ['*'], 'the command talks to the daemon', [
+    'commander',
+    '@clack/prompts',
+    'yaml',
+  ]),
   row(
     'daemon',
     [

@@ -29,6 +29,8 @@ export const toolMilliseconds = 30_000;
 export const toolSlowMilliseconds = 600_000;
 /** How long a killed program may take to vanish before it is given up (it may hang in the kernel). */
 export const toolKillMilliseconds = 2_000;
+/** How long the output of a program that has ended is still waited for. */
+export const toolPipesMilliseconds = 250;
 
 // Mounts (src/daemon/mounts)
 
@@ -119,3 +121,53 @@ export const openVolumesMax = 256;
 export const daemonReadyMillisecondsMax = 120_000;
 /** A stop waits this long for requests in flight, then closes the connections under them. */
 export const daemonDrainMillisecondsMax = 10_000;
+/** How long a closed connection is kept so that the last replies reach the client. */
+export const nbdLingerMilliseconds = 1_000;
+/** One write to a socket; progress of a slow reader is seen at this grain. */
+export const nbdSocketWriteBytesMax = 1024 * 1024;
+
+// Key sources (spec/keys.md, section 5): read before anything is authenticated, so floors matter as much as ceilings.
+
+/** Argon2id memory below this makes a passphrase cheap to guess. */
+export const passphraseMemoryKibibytesMin = 64 * 1024;
+/** Argon2id memory above this could exhaust the opener's machine. */
+export const passphraseMemoryKibibytesMax = 1024 * 1024;
+export const passphrasePassesMin = 3;
+export const passphrasePassesMax = 64;
+/** Memory times passes: what bounds the time of one try. */
+export const passphraseWorkKibibytesMax = 4 * 1024 * 1024;
+export const passphraseParallelismMin = 1;
+export const passphraseParallelismMax = 16;
+export const passphraseSaltBytesMin = 16;
+export const passphraseSaltBytesMax = 64;
+
+// Volume engine
+
+/** Largest volume, bytes: the map's root then lists 65,536 directories. */
+export const volumeBytesMax = 256 * 2 ** 40;
+/** Segments open at one time for reading; each is a file handle and two key schedules. */
+export const segmentHandlesMax = 512;
+/** Units read from the store in one piece by one request. */
+export const readUnitsMax = 288;
+/** Size of a segment: a few thousand blocks, small enough to rewrite, large enough for an object store. */
+export const segmentBytesDefault = 16 * 1024 * 1024;
+/** Size of a map object. */
+export const mapObjectBytesMax = 8 * 1024 * 1024;
+/** Resident block map, unless configured otherwise: a fully random half TiB stays in memory. */
+export const mapBytesDefault = 1024 * 1024 * 1024;
+/** Sealed bytes in memory that wait for the disk before writers are held back. */
+export const spoolBufferBytesDefault = 64 * 1024 * 1024;
+/** New segments between two checkpoints. */
+export const checkpointBytesDefault = 1024 * 1024 * 1024;
+/** Time from the first change to a checkpoint. */
+export const checkpointMillisecondsDefault = 300_000;
+/** Unpublished spool beyond which writers wait: recovery takes about 1.5 s a GiB. */
+export const unpublishedBytesDefault = 8 * 1024 * 1024 * 1024;
+/** Time between two advances of the anchor that nobody waits for. */
+export const anchorMillisecondsDefault = 1_000;
+/** Manifests kept behind the newest one. */
+export const manifestsKeptMax = 16;
+/** Files a volume's spool may hold when it is opened. */
+export const spoolFilesMax = 65_536;
+/** Blocks locked by read-modify-write at one time. */
+export const lockedBlocksMax = 65_536;
