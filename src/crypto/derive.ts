@@ -9,8 +9,6 @@ import { keyBytes } from './sealer.ts';
 /** The purposes of derived keys; the text enters the derivation and never changes. */
 export const keyLabel = {
   segment: 'segment',
-  segmentDirectory: 'segment directory',
-  spool: 'spool',
   map: 'map',
   manifest: 'manifest',
   head: 'head',

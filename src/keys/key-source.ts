@@ -9,7 +9,7 @@
  *   worst give a wrong key or a named error, never a weaker one (`key-parameters-weak`), never long work.
  * - The returned key belongs to the caller, who wipes it.
  */
-export type KeySourceKind = 'passphrase' | 'key-file';
+export type KeySourceKind = 'passphrase' | 'key-file' | 'none';
 
 export interface Enrolment {
   readonly parameters: Uint8Array; // public, stored in the slot
@@ -22,4 +22,10 @@ export interface KeySource {
   readonly describe: string;
   enroll(): Promise<Enrolment>;
   derive(parameters: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A source that holds a secret in memory. */
+export interface HeldKeySource extends KeySource {
+  /** Zeroes the secret. Idempotent; later calls of enroll and derive are refused. */
+  wipe(): void;
 }

@@ -52,6 +52,8 @@ export type ErrorCode =
   | 'key-slot-missing'
   | 'key-slot-last'
   | 'key-slots-full'
+  | 'key-epoch-missing' // data sealed under a key epoch that the keyring does not hold
+  | 'key-epochs-full'
   // volume life
   | 'volume-missing'
   | 'volume-exists'
