@@ -74,7 +74,7 @@ const codec = { 'src/api.ts': "export * from './segment/unit-format.ts';", 'src/
 const proof = {
   'spec/unit-format.md': '# Unit\n',
   'test/vectors/unit-format/good.txt': 'x',
-  'test/fuzz/unit-format.fuzz.ts': 'export function fuzz(): void {}',
+  'test/fuzz/unit.fuzz.ts': "import '../../src/segment/unit-format.ts';",
 };
 
 for (const missing of Object.keys(proof)) {
@@ -83,6 +83,13 @@ for (const missing of Object.keys(proof)) {
     assert.equal(checkTidiness(repository(files)).length, 1);
   });
 }
+
+test('a format may name a page and vectors that it shares', () => {
+  const header = '/** Spec: spec/units.md. Vectors: test/vectors/units/ */ export const a = 1;';
+  const files = { ...codec, ...proof, 'src/segment/unit-format.ts': header };
+  assert.match(checkTidiness(repository(files)).join(), /no spec\/units.md.*no test\/vectors\/units\//);
+  assert.deepEqual(checkTidiness(repository({ ...files, 'spec/units.md': '# Units', 'test/vectors/units/good.txt': 'x' })), []);
+});
 
 test('a complete repository has no complaint', () => {
   assert.deepEqual(checkTidiness(repository({ ...codec, ...proof })), []);

@@ -93,7 +93,7 @@ export function tooLong({ sources, texts, ratchet }: Repository): string[] {
   }
   for (const source of sources) {
     check(source.path, (texts.get(source.path) ?? source.text).split('\n').length - 1, fileLinesMax);
-    if (source.path.endsWith('.test.ts')) continue;
+    if (/^test\/|\.test\.ts$/.test(source.path)) continue;
     for (const { name, lines } of functionsOf(source)) check(`${source.path}#${name}`, lines, functionLinesMax);
   }
   for (const key of Object.keys(ratchet)) {
@@ -117,25 +117,29 @@ function functionsOf(source: SourceFile): { name: string; lines: number }[] {
   return found;
 }
 
-/** Every byte format has its page, its frozen vectors and its fuzz target, all under one name. */
+/**
+ * Every byte format has its page, its frozen vectors and a fuzz target that imports it. Page and vectors have the
+ * format's name, or are named in its header: "Spec: spec/<page>.md", "Vectors: test/vectors/<folder>/".
+ */
 export function formatsWithoutProof({ texts, sources }: Repository): string[] {
   const found: string[] = [];
   const paths = [...texts.keys()];
-  for (const source of sources) {
-    const full = /^src\/.*\/([a-z0-9-]+-format)\.ts$/.exec(source.path)?.[1];
-    if (full === undefined) continue;
-    const names = [full, full.replace(/-format$/, '')];
-    const page = /Spec: (spec\/[a-z0-9-]+\.md)/.exec(source.text)?.[1];
-    const has = (test: (name: string, path: string) => boolean): boolean =>
-      names.some((name) => paths.some((path) => test(name, path)));
-    if (!(page !== undefined ? texts.has(page) : has((name, path) => path === `spec/${name}.md`))) {
-      found.push(`${source.path}: no spec/${full}.md; write it, or name the page in the header as "Spec: spec/<page>.md"`);
+  const fuzzed = new Set(
+    sources
+      .filter(({ path }) => /^test\/fuzz\/.*\.fuzz\.ts$/.test(path))
+      .flatMap((target) => importsOf(target).map(({ specifier }) => resolveImport(target.path, specifier))),
+  );
+  for (const { path, text } of sources) {
+    const name = /^src\/.*\/([a-z0-9-]+-format)\.ts$/.exec(path)?.[1];
+    if (name === undefined) continue;
+    const page = /Spec: (spec\/[a-z0-9-]+\.md)/.exec(text)?.[1] ?? `spec/${name}.md`;
+    const vectors = /Vectors: (test\/vectors\/[a-z0-9-]+\/)/.exec(text)?.[1] ?? `test/vectors/${name}/`;
+    if (!texts.has(page)) found.push(`${path}: no ${page}: write it, or name the page in the header: "Spec: spec/<page>.md"`);
+    if (!paths.some((other) => other.startsWith(vectors))) {
+      found.push(`${path}: no ${vectors}: add one good file and one per fault, or name the folder in the header: "Vectors: test/vectors/<folder>/"`);
     }
-    if (!has((name, path) => path.startsWith(`test/vectors/${name}/`))) {
-      found.push(`${source.path}: no vectors in test/vectors/${full}/: add one good file and one per fault`);
-    }
-    if (!has((name, path) => path === `test/fuzz/${name}.fuzz.ts`)) {
-      found.push(`${source.path}: no test/fuzz/${full}.fuzz.ts: add a target that exports fuzz(seed, iterations)`);
+    if (!fuzzed.has(path)) {
+      found.push(`${path}: no test/fuzz/*.fuzz.ts imports it: add a target that exports fuzz(seed, iterations)`);
     }
   }
   return found;
@@ -147,7 +151,7 @@ const entryPoints = ['src/api.ts', 'src/cli/main.ts', 'src/daemon/main.ts'];
 export function filesNobodyImports({ sources }: Repository): string[] {
   const imported = new Set<string>();
   for (const source of sources) {
-    if (source.path.endsWith('.test.ts')) continue;
+    if (/^src\/.*\.test\.ts$/.test(source.path)) continue;
     for (const { specifier } of importsOf(source)) imported.add(resolveImport(source.path, specifier) ?? '');
   }
   return sources
