@@ -1,4 +1,4 @@
-import { storeConformance } from '../../test/conformance/store.ts';
+import { storeConformance } from '../conformance/store.ts';
 import { MemoryMedium, MemoryStore } from './memory-store.ts';
 
 storeConformance('memory', async () => {

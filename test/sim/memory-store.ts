@@ -4,13 +4,13 @@
  *
  * Invariant: bytes are copied on the way in and on the way out, so that no caller holds what is stored.
  */
-import { assert } from '../lib/assert.ts';
-import { CaissonError } from '../lib/errors.ts';
-import { storeMutableObjectBytesMax } from '../lib/limits.ts';
-import type { Region } from '../lib/region.ts';
-import { shortObject } from './file-reader.ts';
-import { checkKey, checkPrefix, checkSpoolName, checkVolumePrefix } from './paths.ts';
-import type { ObjectInfo, ObjectReader, SpoolArea, SpoolFile, Store, VersionedObject, WriterLock } from './store.ts';
+import { assert } from '../../src/lib/assert.ts';
+import { CaissonError } from '../../src/lib/errors.ts';
+import { storeMutableObjectBytesMax } from '../../src/lib/limits.ts';
+import type { Region } from '../../src/lib/region.ts';
+import { shortObject } from '../../src/store/file-reader.ts';
+import { checkKey, checkPrefix, checkSpoolName, checkVolumePrefix } from '../../src/store/paths.ts';
+import type { ObjectInfo, ObjectReader, SpoolArea, SpoolFile, Store, VersionedObject, WriterLock } from '../../src/store/store.ts';
 
 /** The bytes of one object or spool file; grows by doubling. */
 class MemoryObject {
