@@ -22,9 +22,26 @@ test('a box opens only as it was sealed', () => {
   assert.deepEqual(openBox(key, nonce, additional, box), plaintext);
   everyFlip(box, (flipped, bit) => assert.equal(openBox(key, nonce, additional, flipped), undefined, `bit ${bit}`));
   assert.equal(openBox(key, nonce, Uint8Array.of(1, 2), box), undefined);
-  assert.equal(openBox(key, nonce.map((byte) => byte ^ 1), additional, box), undefined);
-  assert.equal(openBox(key.map((byte) => byte ^ 1), nonce, additional, box), undefined);
-  for (let length = 0; length < box.length; length++) assert.equal(openBox(key, nonce, additional, box.subarray(0, length)), undefined);
+  assert.equal(
+    openBox(
+      key,
+      nonce.map((byte) => byte ^ 1),
+      additional,
+      box,
+    ),
+    undefined,
+  );
+  assert.equal(
+    openBox(
+      key.map((byte) => byte ^ 1),
+      nonce,
+      additional,
+      box,
+    ),
+    undefined,
+  );
+  for (let length = 0; length < box.length; length++)
+    assert.equal(openBox(key, nonce, additional, box.subarray(0, length)), undefined);
 });
 
 test('a box may be empty', () => {
@@ -37,8 +54,16 @@ test('a wrap opens only as it was wrapped', () => {
   assert.deepEqual(unwrapBox(key, additional, box), plaintext);
   everyFlip(box, (flipped, bit) => assert.equal(unwrapBox(key, additional, flipped), undefined, `bit ${bit}`));
   assert.equal(unwrapBox(key, new Uint8Array(0), box), undefined);
-  assert.equal(unwrapBox(key.map((byte) => byte ^ 1), additional, box), undefined);
-  for (let length = 0; length < box.length; length++) assert.equal(unwrapBox(key, additional, box.subarray(0, length)), undefined);
+  assert.equal(
+    unwrapBox(
+      key.map((byte) => byte ^ 1),
+      additional,
+      box,
+    ),
+    undefined,
+  );
+  for (let length = 0; length < box.length; length++)
+    assert.equal(unwrapBox(key, additional, box.subarray(0, length)), undefined);
 });
 
 test('wrapping is AES-256-GCM-SIV: the first vectors of RFC 8452, C.2', () => {

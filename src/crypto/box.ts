@@ -23,7 +23,12 @@ export function sealBox(key: Uint8Array, nonce: Uint8Array, additional: Uint8Arr
 }
 
 /** The plaintext, or undefined when key, nonce, additional data or box are not the sealed ones. */
-export function openBox(key: Uint8Array, nonce: Uint8Array, additional: Uint8Array, box: Uint8Array): Uint8Array | undefined {
+export function openBox(
+  key: Uint8Array,
+  nonce: Uint8Array,
+  additional: Uint8Array,
+  box: Uint8Array,
+): Uint8Array | undefined {
   return decrypt('aes-256-gcm', key, nonce, additional, box);
 }
 
@@ -43,7 +48,14 @@ export function unwrapBox(key: Uint8Array, additional: Uint8Array, box: Uint8Arr
   return decrypt('aes-256-gcm-siv', key, box.subarray(0, nonceBytes), additional, box.subarray(nonceBytes));
 }
 
-function encryptInto(target: Uint8Array, name: BoxCipher, key: Uint8Array, nonce: Uint8Array, additional: Uint8Array, plaintext: Uint8Array): void {
+function encryptInto(
+  target: Uint8Array,
+  name: BoxCipher,
+  key: Uint8Array,
+  nonce: Uint8Array,
+  additional: Uint8Array,
+  plaintext: Uint8Array,
+): void {
   checkInputs(key, nonce);
   const cipher = createCipheriv(name as 'aes-256-gcm', key, nonce, { authTagLength: tagBytes });
   cipher.setAAD(additional);
@@ -54,7 +66,13 @@ function encryptInto(target: Uint8Array, name: BoxCipher, key: Uint8Array, nonce
   target.set(cipher.getAuthTag(), ciphertext.length);
 }
 
-function decrypt(name: BoxCipher, key: Uint8Array, nonce: Uint8Array, additional: Uint8Array, box: Uint8Array): Uint8Array | undefined {
+function decrypt(
+  name: BoxCipher,
+  key: Uint8Array,
+  nonce: Uint8Array,
+  additional: Uint8Array,
+  box: Uint8Array,
+): Uint8Array | undefined {
   checkInputs(key, nonce);
   if (box.length < tagBytes) return undefined;
   const length = box.length - tagBytes;
@@ -65,7 +83,10 @@ function decrypt(name: BoxCipher, key: Uint8Array, nonce: Uint8Array, additional
 }
 
 /** GCM reports a wrong tag from `final`, GCM-SIV already from `update`. Neither throws for other reasons here. */
-function finish(decipher: { update(bytes: Uint8Array): Uint8Array; final(): Uint8Array }, ciphertext: Uint8Array): Uint8Array | undefined {
+function finish(
+  decipher: { update(bytes: Uint8Array): Uint8Array; final(): Uint8Array },
+  ciphertext: Uint8Array,
+): Uint8Array | undefined {
   let plaintext: Uint8Array | undefined;
   try {
     plaintext = decipher.update(ciphertext);

@@ -69,7 +69,8 @@ function unitFault(tried: SealingKey, trusted: SealingKey): string | undefined {
     tried.seal(slot, block, length, plain, 0, sealed, 1);
     if (!same(expected.bytes, sealed.bytes)) return `${length} bytes seal differently`;
     if (!tried.open(slot, block, length, sealed, 1, opened, 0)) return `${length} bytes do not open`;
-    if (!same(plain.bytes.subarray(0, length), opened.bytes.subarray(0, length))) return `${length} bytes open differently`;
+    if (!same(plain.bytes.subarray(0, length), opened.bytes.subarray(0, length)))
+      return `${length} bytes open differently`;
     const tagOffset = 1 + length;
     sealed.bytes[tagOffset] = (sealed.bytes[tagOffset] ?? 0) ^ 1;
     if (tried.open(slot, block, length, sealed, 1, opened, 0)) return 'a bad tag is accepted';

@@ -17,8 +17,16 @@ test('a derived key is HKDF-SHA256 as RFC 5869 writes it, over the documented in
 test('key, salt, label and context each change the result', () => {
   const keys = [
     deriveKey(dataKey, salt, keyLabel.segment),
-    deriveKey(dataKey.map((byte) => byte ^ 1), salt, keyLabel.segment),
-    deriveKey(dataKey, salt.map((byte) => byte ^ 1), keyLabel.segment),
+    deriveKey(
+      dataKey.map((byte) => byte ^ 1),
+      salt,
+      keyLabel.segment,
+    ),
+    deriveKey(
+      dataKey,
+      salt.map((byte) => byte ^ 1),
+      keyLabel.segment,
+    ),
     deriveKey(dataKey, salt, keyLabel.map),
     deriveKey(dataKey, salt, keyLabel.segment, Uint8Array.of(0)),
   ];
@@ -32,5 +40,8 @@ test('labels are distinct and hold no zero byte', () => {
 });
 
 test('a short key is a defect of the caller', () => {
-  assert.throws(() => deriveKey(new Uint8Array(16), salt, keyLabel.map), (error) => isCaissonError(error, 'assertion-failed'));
+  assert.throws(
+    () => deriveKey(new Uint8Array(16), salt, keyLabel.map),
+    (error) => isCaissonError(error, 'assertion-failed'),
+  );
 });

@@ -27,7 +27,12 @@ const noContext = new Uint8Array(0);
  * HKDF-SHA256 of `dataKey` with `salt`, 32 bytes; info = "caisson v1 " label 0x00 context. Labels hold
  * no zero byte, so a label with its context never reads as another.
  */
-export function deriveKey(dataKey: Uint8Array, salt: Uint8Array, label: KeyLabel, context: Uint8Array = noContext): Uint8Array {
+export function deriveKey(
+  dataKey: Uint8Array,
+  salt: Uint8Array,
+  label: KeyLabel,
+  context: Uint8Array = noContext,
+): Uint8Array {
   assert(dataKey.length >= keyBytes, 'a key is derived from at least 32 bytes');
   const head = encoder.encode(`${infoPrefix}${label}\0`);
   const info = new Uint8Array(head.length + context.length);

@@ -29,7 +29,15 @@ class NodeSealingKey implements SealingKey {
     this.#key = createSecretKey(key);
   }
 
-  seal(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+  seal(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): void {
     checkSeal(slot, block, length, source, sourceOffset, target, targetOffset);
     assert(this.#key !== undefined, 'a destroyed key seals nothing');
     writeNonce(this.#nonceView, slot, block);
@@ -41,7 +49,15 @@ class NodeSealingKey implements SealingKey {
     target.bytes.set(cipher.getAuthTag(), targetOffset + length);
   }
 
-  open(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): boolean {
+  open(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): boolean {
     checkOpen(slot, block, length, source, sourceOffset, target, targetOffset);
     assert(this.#key !== undefined, 'a destroyed key opens nothing');
     writeNonce(this.#nonceView, slot, block);

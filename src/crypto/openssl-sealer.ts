@@ -71,7 +71,15 @@ class OpenSslSealingKey implements SealingKey {
     }
   }
 
-  seal(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+  seal(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): void {
     checkSeal(slot, block, length, source, sourceOffset, target, targetOffset);
     const context = this.#contexts.encrypt;
     assert(context !== 0n, 'a destroyed key seals nothing');
@@ -82,7 +90,10 @@ class OpenSslSealingKey implements SealingKey {
     const output = pin(target) + BigInt(targetOffset);
     const tag = output + BigInt(length);
     checkCall(ssl.encryptInit(context, 0n, 0n, this.#nonce, 0n), 'EVP_EncryptInit_ex2');
-    checkCall(ssl.encryptUpdate(context, output, this.#outputBytes, pin(source) + BigInt(sourceOffset), length), 'EVP_EncryptUpdate');
+    checkCall(
+      ssl.encryptUpdate(context, output, this.#outputBytes, pin(source) + BigInt(sourceOffset), length),
+      'EVP_EncryptUpdate',
+    );
     // GCM has written everything already; the final call writes nothing and computes the tag.
     checkCall(ssl.encryptFinal(context, tag, this.#outputBytes), 'EVP_EncryptFinal_ex');
     checkCall(ssl.control(context, evpControlGetTag, tagBytes, tag), 'EVP_CIPHER_CTX_ctrl');
@@ -90,7 +101,15 @@ class OpenSslSealingKey implements SealingKey {
     this.#inUse.target = undefined;
   }
 
-  open(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): boolean {
+  open(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): boolean {
     checkOpen(slot, block, length, source, sourceOffset, target, targetOffset);
     const context = this.#contexts.decrypt;
     assert(context !== 0n, 'a destroyed key opens nothing');

@@ -8,7 +8,10 @@ const order = 2n ** 252n + 27742317777372353535851937790883648493n;
 
 test('keys and signatures are Ed25519: test 1 of RFC 8032', () => {
   const key = signingKeyFromSeed(seed);
-  assert.equal(Buffer.from(key.publicKey).toString('hex'), 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a');
+  assert.equal(
+    Buffer.from(key.publicKey).toString('hex'),
+    'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a',
+  );
   const expected =
     'e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b';
   assert.equal(Buffer.from(key.sign(new Uint8Array(0))).toString('hex'), expected);

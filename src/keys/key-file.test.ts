@@ -6,13 +6,31 @@ const key = Uint8Array.from({ length: 32 }, (_, index) => index * 8);
 const hex = Buffer.from(key).toString('hex');
 
 test('32 bytes, or 64 digits with at most one line end, are a key file', () => {
-  const accepted = [key, Buffer.from(hex), Buffer.from(`${hex}\n`), Buffer.from(`${hex}\r\n`), Buffer.from(hex.toUpperCase())];
+  const accepted = [
+    key,
+    Buffer.from(hex),
+    Buffer.from(`${hex}\n`),
+    Buffer.from(`${hex}\r\n`),
+    Buffer.from(hex.toUpperCase()),
+  ];
   for (const content of accepted) assert.deepEqual(parseKeyFile(content), key);
 });
 
 test('anything else is not', () => {
-  const refused = ['', hex.slice(1), `${hex}0`, `${hex}\n\n`, ` ${hex}`, `${hex}\r`, `${hex} \n`, `g${hex.slice(1)}`, 'x'.repeat(31), 'x'.repeat(33)];
-  for (const content of refused) assert.throws(() => parseKeyFile(Buffer.from(content)), { code: 'argument-invalid' }, content);
+  const refused = [
+    '',
+    hex.slice(1),
+    `${hex}0`,
+    `${hex}\n\n`,
+    ` ${hex}`,
+    `${hex}\r`,
+    `${hex} \n`,
+    `g${hex.slice(1)}`,
+    'x'.repeat(31),
+    'x'.repeat(33),
+  ];
+  for (const content of refused)
+    assert.throws(() => parseKeyFile(Buffer.from(content)), { code: 'argument-invalid' }, content);
   assert.throws(() => parseKeyFile(new Uint8Array(100_000)), { code: 'argument-invalid' });
 });
 

@@ -53,7 +53,8 @@ export function parseKeyFile(content: Uint8Array): Uint8Array {
   const key = content.length === keyBytes ? Uint8Array.from(content) : parseHex(content);
   if (key === undefined) {
     throw new CaissonError('invalid', 'argument-invalid', 'this is not a key file', {
-      remedy: 'A key file holds exactly 32 bytes, or 64 hexadecimal digits and a line end. Make one with: openssl rand -hex 32',
+      remedy:
+        'A key file holds exactly 32 bytes, or 64 hexadecimal digits and a line end. Make one with: openssl rand -hex 32',
       details: { bytes: content.length },
     });
   }

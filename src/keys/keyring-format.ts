@@ -1,5 +1,6 @@
 /**
- * The bytes of a keyring (spec/keys.md, section 4): a pure codec, no keys, no I/O.
+ * The bytes of a keyring (section 4 of its page): a pure codec, no keys, no I/O.
+ * Spec: spec/keys.md. Vectors: test/vectors/keyring/.
  *
  * `decodeKeyring` reads bytes that nobody has authenticated, so every length is bounded before it is
  * used. Decoding accepts exactly what encoding produces: re-encoding gives the same bytes.
@@ -145,7 +146,10 @@ export function decodeBody(encoded: Uint8Array, slotCount: number): KeyringBody 
   const labels = Array.from({ length: slotCount }, () => takeLabel(reader));
   const epochCount = reader.u16();
   if (epochCount > keyringEpochsMax) throw reader.invalid('it has too many data keys');
-  const dataKeys = Array.from({ length: epochCount }, () => ({ epoch: reader.u32(), key: Uint8Array.from(reader.bytes(keyBytes)) }));
+  const dataKeys = Array.from({ length: epochCount }, () => ({
+    epoch: reader.u32(),
+    key: Uint8Array.from(reader.bytes(keyBytes)),
+  }));
   reader.end();
   const body = { generation, signingSeed, labels, dataKeys };
   const fault = bodyFault(body);
@@ -157,7 +161,8 @@ export function decodeBody(encoded: Uint8Array, slotCount: number): KeyringBody 
 export function labelFault(label: string): string | undefined {
   if (!label.isWellFormed()) return 'a label is not well-formed text';
   if (/\p{Cc}/u.test(label)) return 'a label holds a control character';
-  if (new TextEncoder().encode(label).length > slotLabelBytesMax) return `a label is longer than ${slotLabelBytesMax} bytes`;
+  if (new TextEncoder().encode(label).length > slotLabelBytesMax)
+    return `a label is longer than ${slotLabelBytesMax} bytes`;
   return undefined;
 }
 
@@ -171,8 +176,10 @@ function slotsFault(slots: readonly EncodedSlot[]): string | undefined {
     if (slot.wrap.length !== wrapBytes) return 'a wrap has the wrong length';
     previousId = slot.id;
   }
-  if (slots.filter((slot) => slot.kind === 'passphrase').length > keyringPassphraseSlotsMax) return 'it has too many passphrase slots';
-  if (slots.length > 1 && slots.some((slot) => slot.kind === 'none')) return 'a slot without protection lies beside others';
+  if (slots.filter((slot) => slot.kind === 'passphrase').length > keyringPassphraseSlotsMax)
+    return 'it has too many passphrase slots';
+  if (slots.length > 1 && slots.some((slot) => slot.kind === 'none'))
+    return 'a slot without protection lies beside others';
   return undefined;
 }
 
@@ -183,7 +190,8 @@ function bodyFault(body: KeyringBody): string | undefined {
     const fault = labelFault(label);
     if (fault !== undefined) return fault;
   }
-  if (body.dataKeys.length < 1 || body.dataKeys.length > keyringEpochsMax) return 'it has an impossible number of data keys';
+  if (body.dataKeys.length < 1 || body.dataKeys.length > keyringEpochsMax)
+    return 'it has an impossible number of data keys';
   let previousEpoch = 0;
   for (const { epoch, key } of body.dataKeys) {
     if (!isNumber32(epoch) || epoch <= previousEpoch) return 'its key epochs are out of order';

@@ -12,7 +12,10 @@ import { createPassphraseSource } from './passphrase.ts';
 const cost = { memoryKibibytes: 64 * 1024, passes: 3, parallelism: 2 };
 
 function file(first: number): KeySource {
-  return createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, index) => index + first), random: systemRandom });
+  return createKeyFileSource({
+    content: Uint8Array.from({ length: 32 }, (_, index) => index + first),
+    random: systemRandom,
+  });
 }
 
 function passphrase(text: string): KeySource {
@@ -61,14 +64,23 @@ test('slots are added, changed and removed, and each opens the same keyring', as
   for (const source of [file(1), file(2), passphrase('words')]) {
     const opened = await reopen(keyring, source);
     assert.deepEqual(opened.dataKey(1), keyring.dataKey(1));
-    assert.deepEqual(opened.slots.map((slot) => slot.label), ['', 'second', 'Ünïcode']);
+    assert.deepEqual(
+      opened.slots.map((slot) => slot.label),
+      ['', 'second', 'Ünïcode'],
+    );
   }
   keyring.removeSlot(0);
   await assert.rejects(reopen(keyring, file(1)), { code: 'key-wrong' });
   await keyring.changeSlot(1, file(3));
   await assert.rejects(reopen(keyring, file(2)), { code: 'key-wrong' });
   const opened = await reopen(keyring, file(3));
-  assert.deepEqual(opened.slots.map(({ id, kind, label }) => [id, kind, label]), [[1, 'key-file', 'second'], [2, 'passphrase', 'Ünïcode']]);
+  assert.deepEqual(
+    opened.slots.map(({ id, kind, label }) => [id, kind, label]),
+    [
+      [1, 'key-file', 'second'],
+      [2, 'passphrase', 'Ünïcode'],
+    ],
+  );
   assert.equal(opened.generation, 5);
   assert.equal(await keyring.addSlot(file(4)), 0, 'the lowest free id');
   await keyring.changeSlot(1, file(3), 'renamed');
@@ -151,11 +163,16 @@ test('renew shuts out whoever kept an old copy and a removed secret', async () =
   keyring.addDataKey();
   await assert.rejects(reopen(keyring, file(1)), { code: 'key-wrong' });
   const opened = await reopen(keyring, file(2));
-  assert.deepEqual(opened.slots.map((slot) => [slot.id, slot.label]), [[0, 'kept']]);
+  assert.deepEqual(
+    opened.slots.map((slot) => [slot.id, slot.label]),
+    [[0, 'kept']],
+  );
   assert.equal(opened.currentKeyEpoch, 2);
   // The old slots carry the old keyring key, which does not open the new body, even where the lengths fit.
   await keyring.addSlot(file(3));
-  await assert.rejects(openKeyring(splice(old, keyring.encode()), keyring.volumeId, file(1), systemRandom), { code: 'keyring-tampered' });
+  await assert.rejects(openKeyring(splice(old, keyring.encode()), keyring.volumeId, file(1), systemRandom), {
+    code: 'keyring-tampered',
+  });
 });
 
 test('slots from another state of the same keyring do not fit its body', async () => {
@@ -163,10 +180,17 @@ test('slots from another state of the same keyring do not fit its body', async (
   const other = await reopen(keyring, file(1));
   await keyring.addSlot(file(2));
   await other.addSlot(file(3));
-  assert.deepEqual(splice(keyring.encode(), keyring.encode()), Buffer.from(keyring.encode()), 'the splice itself is right');
+  assert.deepEqual(
+    splice(keyring.encode(), keyring.encode()),
+    Buffer.from(keyring.encode()),
+    'the splice itself is right',
+  );
   const spliced = splice(keyring.encode(), other.encode());
   for (const source of [file(1), file(2)]) {
-    await assert.rejects(openKeyring(spliced, keyring.volumeId, source, systemRandom), { code: 'keyring-tampered', kind: 'integrity' });
+    await assert.rejects(openKeyring(spliced, keyring.volumeId, source, systemRandom), {
+      code: 'keyring-tampered',
+      kind: 'integrity',
+    });
   }
 });
 
@@ -176,7 +200,9 @@ test('a slot with weak parameters is passed over; alone it is refused by that na
   // Function, then memory: the first slot's parameters begin after the head (11) and the slot head (4).
   const weak = Uint8Array.from(encoded);
   new DataView(weak.buffer).setUint32(11 + 4 + 1, 8, true);
-  await assert.rejects(openKeyring(weak, keyring.volumeId, passphrase('words'), systemRandom), { code: 'key-parameters-weak' });
+  await assert.rejects(openKeyring(weak, keyring.volumeId, passphrase('words'), systemRandom), {
+    code: 'key-parameters-weak',
+  });
   assert.equal(readKeyringSlots(weak)[0]?.cost, undefined);
 });
 
@@ -195,9 +221,21 @@ test('after wipe nothing is left and nothing is answered', async () => {
   const dataKey = keyring.dataKey(1);
   keyring.wipe();
   keyring.wipe();
-  assert.equal(signingSeed.every((byte) => byte === 0), true);
-  assert.equal(dataKey.every((byte) => byte === 0), true);
-  for (const call of [() => keyring.signingSeed, () => keyring.dataKey(1), () => keyring.encode(), () => keyring.addDataKey(), () => keyring.removeSlot(0)]) {
+  assert.equal(
+    signingSeed.every((byte) => byte === 0),
+    true,
+  );
+  assert.equal(
+    dataKey.every((byte) => byte === 0),
+    true,
+  );
+  for (const call of [
+    () => keyring.signingSeed,
+    () => keyring.dataKey(1),
+    () => keyring.encode(),
+    () => keyring.addDataKey(),
+    () => keyring.removeSlot(0),
+  ]) {
     assert.throws(call, { code: 'volume-closed', kind: 'closed' });
   }
   await assert.rejects(keyring.addSlot(file(2)), { code: 'volume-closed' });
@@ -205,7 +243,10 @@ test('after wipe nothing is left and nothing is answered', async () => {
 
 test('a source that cannot work ends the attempt with its own error', async () => {
   const keyring = await fresh();
-  const source = createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, index) => index), random: systemRandom });
+  const source = createKeyFileSource({
+    content: Uint8Array.from({ length: 32 }, (_, index) => index),
+    random: systemRandom,
+  });
   source.wipe();
   await assert.rejects(reopen(keyring, source), { code: 'key-source-unavailable' });
 });

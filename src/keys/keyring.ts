@@ -56,14 +56,28 @@ export async function createKeyring(options: CreateKeyringOptions): Promise<Keyr
   const keyringKey = copyOf(random.bytes(keyBytes));
   const slot = await enrollSlot({ volumeId, keyringKey, random }, 0, source, label);
   const dataKeys = [{ epoch: 1, key: copyOf(random.bytes(keyBytes)) }];
-  return new Keyring({ volumeId, random, keyringKey, signingSeed, slots: [slot], dataKeys, generation: 1, encoded: undefined });
+  return new Keyring({
+    volumeId,
+    random,
+    keyringKey,
+    signingSeed,
+    slots: [slot],
+    dataKeys,
+    generation: 1,
+    encoded: undefined,
+  });
 }
 
 /**
  * Opens a keyring with the first slot that the source fits. Errors: `format-*` (nobody wrote this),
  * `key-slot-missing` (no slot of this kind), `key-wrong`, `key-parameters-weak`, `keyring-tampered`.
  */
-export async function openKeyring(encoded: Uint8Array, volumeId: Uint8Array, source: KeySource, random: Random): Promise<Keyring> {
+export async function openKeyring(
+  encoded: Uint8Array,
+  volumeId: Uint8Array,
+  source: KeySource,
+  random: Random,
+): Promise<Keyring> {
   assert(volumeId.length === volumeIdBytes, 'a volume id has 16 bytes');
   // A copy, so that what was checked is what is used even if the caller's buffer changes meanwhile.
   const snapshot = copyOf(encoded);
@@ -272,7 +286,11 @@ async function findKeyringKey(decoded: EncodedKeyring, volumeId: Uint8Array, sou
 
 /** Faults of one slot, which another slot may not have. Anything else ends the attempt. */
 function isSlotRefusal(error: unknown): error is CaissonError {
-  return isCaissonError(error, 'key-parameters-weak') || isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-wrong');
+  return (
+    isCaissonError(error, 'key-parameters-weak') ||
+    isCaissonError(error, 'format-invalid') ||
+    isCaissonError(error, 'key-wrong')
+  );
 }
 
 function unwrapSlot(slot: EncodedSlot, slotKey: Uint8Array, volumeId: Uint8Array): Uint8Array | undefined {
@@ -375,9 +393,14 @@ function wrongKey(source: KeySource): CaissonError {
 }
 
 function tampered(): CaissonError {
-  return new CaissonError('integrity', 'keyring-tampered', 'the keyring was changed by somebody who does not hold its key', {
-    remedy: 'Do not use this copy of the volume; restore it from one you trust.',
-  });
+  return new CaissonError(
+    'integrity',
+    'keyring-tampered',
+    'the keyring was changed by somebody who does not hold its key',
+    {
+      remedy: 'Do not use this copy of the volume; restore it from one you trust.',
+    },
+  );
 }
 
 function lastSlot(id: number): CaissonError {
@@ -387,13 +410,20 @@ function lastSlot(id: number): CaissonError {
 }
 
 function slotsFull(limit: number, what: string): CaissonError {
-  return new CaissonError('full', 'key-slots-full', `a keyring holds at most ${limit} ${what}`, { remedy: 'Remove a slot first.' });
+  return new CaissonError('full', 'key-slots-full', `a keyring holds at most ${limit} ${what}`, {
+    remedy: 'Remove a slot first.',
+  });
 }
 
 function noneBesideOthers(): CaissonError {
-  return new CaissonError('invalid', 'argument-invalid', 'a volume is either protected or not: the kind "none" stands alone', {
-    remedy: 'Make a new volume with the protection you want and copy the data.',
-  });
+  return new CaissonError(
+    'invalid',
+    'argument-invalid',
+    'a volume is either protected or not: the kind "none" stands alone',
+    {
+      remedy: 'Make a new volume with the protection you want and copy the data.',
+    },
+  );
 }
 
 function epochMissing(epoch: number): CaissonError {

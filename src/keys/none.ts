@@ -13,7 +13,8 @@ export const noneSource: KeySource = {
     return { parameters: new Uint8Array(0), key: new Uint8Array(keyBytes) };
   },
   async derive(parameters) {
-    if (parameters.length !== 0) throw new CaissonError('integrity', 'format-invalid', 'a slot without protection has no parameters');
+    if (parameters.length !== 0)
+      throw new CaissonError('integrity', 'format-invalid', 'a slot without protection has no parameters');
     return new Uint8Array(keyBytes);
   },
 };

@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { argon2Sync } from 'node:crypto';
 import { test } from 'node:test';
 import { systemRandom } from '../crypto/random.ts';
-import { createPassphraseSource, encodePassphraseParameters, parsePassphraseParameters, passphraseFromBytes } from './passphrase.ts';
+import {
+  createPassphraseSource,
+  encodePassphraseParameters,
+  parsePassphraseParameters,
+  passphraseFromBytes,
+} from './passphrase.ts';
 import type { PassphraseParameters } from './passphrase.ts';
 
 const floor: PassphraseParameters = { memoryKibibytes: 65536, passes: 3, parallelism: 1, salt: new Uint8Array(16) };
@@ -40,7 +45,12 @@ test('parameters of another function, cut off or too long are refused', () => {
   const encoded = encodePassphraseParameters(floor);
   const otherFunction = Uint8Array.from(encoded);
   otherFunction[0] = 2;
-  for (const bytes of [otherFunction, encoded.subarray(0, encoded.length - 1), Uint8Array.of(...encoded, 0), encoded.subarray(0, 10)]) {
+  for (const bytes of [
+    otherFunction,
+    encoded.subarray(0, encoded.length - 1),
+    Uint8Array.of(...encoded, 0),
+    encoded.subarray(0, 10),
+  ]) {
     assert.throws(() => parsePassphraseParameters(bytes), { code: 'format-invalid' });
   }
 });
@@ -49,16 +59,29 @@ test('the key is Argon2id over exactly the stored parameters', async () => {
   const passphrase = new TextEncoder().encode('correct horse');
   const { parameters, key } = await createPassphraseSource({ passphrase, random: systemRandom, cost: floor }).enroll();
   const { salt } = parsePassphraseParameters(parameters);
-  const expected = argon2Sync('argon2id', { message: passphrase, nonce: salt, memory: 65536, passes: 3, parallelism: 1, tagLength: 32 });
+  const expected = argon2Sync('argon2id', {
+    message: passphrase,
+    nonce: salt,
+    memory: 65536,
+    passes: 3,
+    parallelism: 1,
+    tagLength: 32,
+  });
   assert.equal(Buffer.compare(key, expected), 0);
   assert.equal(salt.length, 32);
 });
 
 test('a source is not made with a cost or a passphrase outside the bounds', () => {
   const passphrase = new TextEncoder().encode('x');
-  assert.throws(() => createPassphraseSource({ passphrase, random: systemRandom, cost: { ...floor, passes: 1 } }), { code: 'key-parameters-weak' });
-  assert.throws(() => createPassphraseSource({ passphrase, random: systemRandom, cost: { ...floor, passes: 3.5 } }), { code: 'format-invalid' });
-  assert.throws(() => createPassphraseSource({ passphrase: new Uint8Array(0), random: systemRandom }), { code: 'argument-invalid' });
+  assert.throws(() => createPassphraseSource({ passphrase, random: systemRandom, cost: { ...floor, passes: 1 } }), {
+    code: 'key-parameters-weak',
+  });
+  assert.throws(() => createPassphraseSource({ passphrase, random: systemRandom, cost: { ...floor, passes: 3.5 } }), {
+    code: 'format-invalid',
+  });
+  assert.throws(() => createPassphraseSource({ passphrase: new Uint8Array(0), random: systemRandom }), {
+    code: 'argument-invalid',
+  });
 });
 
 test('a passphrase is read from text: one line end dropped, one normal form, nothing else changed', () => {

@@ -70,7 +70,11 @@ export function createPassphraseSource(options: PassphraseOptions): HeldKeySourc
 export function passphraseFromBytes(bytes: Uint8Array): Uint8Array {
   const lineEndBytesMax = 2;
   if (bytes.length > limits.passphraseBytesMax + lineEndBytesMax) throw invalidPassphrase('is too long');
-  const passphrase = new TextEncoder().encode(decodeText(bytes).replace(/\r?\n$/, '').normalize('NFC'));
+  const passphrase = new TextEncoder().encode(
+    decodeText(bytes)
+      .replace(/\r?\n$/, '')
+      .normalize('NFC'),
+  );
   checkPassphrase(passphrase);
   return passphrase;
 }
@@ -89,7 +93,8 @@ export function parsePassphraseParameters(encoded: Uint8Array): PassphraseParame
     salt: Uint8Array.from(encoded.subarray(headBytes)),
   };
   if (saltLength > limits.passphraseSaltBytesMax) throw invalidParameters('have too long a salt');
-  if (saltLength < limits.passphraseSaltBytesMin) throw weakParameters('salt bytes', saltLength, limits.passphraseSaltBytesMin);
+  if (saltLength < limits.passphraseSaltBytesMin)
+    throw weakParameters('salt bytes', saltLength, limits.passphraseSaltBytesMin);
   checkCost(parameters);
   return parameters;
 }
@@ -108,7 +113,8 @@ export function encodePassphraseParameters(parameters: PassphraseParameters): Ui
 
 function checkCost(cost: PassphraseCost): void {
   const { memoryKibibytes, passes, parallelism } = cost;
-  if (![memoryKibibytes, passes, parallelism].every(Number.isSafeInteger)) throw invalidParameters('are not whole numbers');
+  if (![memoryKibibytes, passes, parallelism].every(Number.isSafeInteger))
+    throw invalidParameters('are not whole numbers');
   if (memoryKibibytes > limits.passphraseMemoryKibibytesMax) throw invalidParameters('ask for too much memory');
   if (passes > limits.passphrasePassesMax) throw invalidParameters('ask for too many passes');
   if (memoryKibibytes * passes > limits.passphraseWorkKibibytesMax) throw invalidParameters('ask for too much work');
@@ -170,10 +176,16 @@ function invalidParameters(what: string): CaissonError {
 }
 
 function weakParameters(what: string, value: number, floor: number): CaissonError {
-  return new CaissonError('integrity', 'key-parameters-weak', `a passphrase slot has ${what} ${value}, below the floor of ${floor}`, {
-    remedy: 'Do not enter the passphrase elsewhere: the keyring may have been changed. Restore the keyring from a trusted copy.',
-    details: { value, floor },
-  });
+  return new CaissonError(
+    'integrity',
+    'key-parameters-weak',
+    `a passphrase slot has ${what} ${value}, below the floor of ${floor}`,
+    {
+      remedy:
+        'Do not enter the passphrase elsewhere: the keyring may have been changed. Restore the keyring from a trusted copy.',
+      details: { value, floor },
+    },
+  );
 }
 
 function refuseWiped(live: boolean): void {

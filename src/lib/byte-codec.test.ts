@@ -5,11 +5,24 @@ import { ByteReader, ByteWriter } from './byte-codec.ts';
 test('fields survive whatever growth happens between and within them', () => {
   for (let lead = 0; lead < 600; lead++) {
     const writer = new ByteWriter().bytes(new Uint8Array(lead).fill(0xaa));
-    writer.u8(0x12).u16(0x3456).u32(0x789abcde).u64(2 ** 40 + 1).block(new Uint8Array(300).fill(7)).zeros(3).u8(9);
+    writer
+      .u8(0x12)
+      .u16(0x3456)
+      .u32(0x789abcde)
+      .u64(2 ** 40 + 1)
+      .block(new Uint8Array(300).fill(7))
+      .zeros(3)
+      .u8(9);
     const reader = new ByteReader(writer.finish(), 'a test');
-    assert.equal(reader.bytes(lead).every((byte) => byte === 0xaa), true);
+    assert.equal(
+      reader.bytes(lead).every((byte) => byte === 0xaa),
+      true,
+    );
     assert.deepEqual([reader.u8(), reader.u16(), reader.u32(), reader.u64()], [0x12, 0x3456, 0x789abcde, 2 ** 40 + 1]);
-    assert.equal(reader.block(300).every((byte) => byte === 7), true);
+    assert.equal(
+      reader.block(300).every((byte) => byte === 7),
+      true,
+    );
     reader.zeros(3);
     assert.equal(reader.u8(), 9);
     reader.end();

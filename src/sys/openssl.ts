@@ -19,10 +19,22 @@ export interface OpenSsl {
   readonly freeContext: (context: bigint) => void;
   readonly control: (context: bigint, command: number, argument: number, pointer: bigint) => number;
   readonly encryptInit: (context: bigint, cipher: bigint, key: bigint, nonce: bigint, parameters: bigint) => number;
-  readonly encryptUpdate: (context: bigint, output: bigint, outputBytes: bigint, input: bigint, inputBytes: number) => number;
+  readonly encryptUpdate: (
+    context: bigint,
+    output: bigint,
+    outputBytes: bigint,
+    input: bigint,
+    inputBytes: number,
+  ) => number;
   readonly encryptFinal: (context: bigint, output: bigint, outputBytes: bigint) => number;
   readonly decryptInit: (context: bigint, cipher: bigint, key: bigint, nonce: bigint, parameters: bigint) => number;
-  readonly decryptUpdate: (context: bigint, output: bigint, outputBytes: bigint, input: bigint, inputBytes: number) => number;
+  readonly decryptUpdate: (
+    context: bigint,
+    output: bigint,
+    outputBytes: bigint,
+    input: bigint,
+    inputBytes: number,
+  ) => number;
   readonly decryptFinal: (context: bigint, output: bigint, outputBytes: bigint) => number;
   /** Empties this thread's error queue, so that a refused tag does not surface in a later call of Node. */
   readonly clearErrors: () => void;

@@ -33,7 +33,12 @@ export function keySourceConformance(name: string, { make, makeOther }: KeySourc
     test('refuses broken parameters by name, or gives another key', async () => {
       const source = make();
       const { parameters, key } = await source.enroll();
-      const broken = [new Uint8Array(0), parameters.subarray(1), Uint8Array.of(...parameters, 0), new Uint8Array(1024).fill(0xff)];
+      const broken = [
+        new Uint8Array(0),
+        parameters.subarray(1),
+        Uint8Array.of(...parameters, 0),
+        new Uint8Array(1024).fill(0xff),
+      ];
       for (const bytes of broken.filter((candidate) => Buffer.compare(candidate, parameters) !== 0)) {
         await assertNeverRight(source, bytes, key);
       }

@@ -68,12 +68,18 @@ test('without the right to use node:ffi the portable sealer serves, and by name 
 
 test('no unit is damaged while collections are forced and small buffers churn', { skip }, () => {
   const program = fileURLToPath(new URL('../stress/sealer-collections.ts', import.meta.url));
-  const run = spawnSync(process.execPath, ['--expose-gc', '--max-semi-space-size=1', program], { encoding: 'utf8', timeout: 60_000 });
+  const run = spawnSync(process.execPath, ['--expose-gc', '--max-semi-space-size=1', program], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
   assert.equal(run.signal, null, 'the child ended by itself');
   assert.equal(run.status, 0, run.stderr);
   assert.match(run.stdout, /contexts freed by the collector: [1-9]/);
 });
 
 test('a wrong key length is a defect of the caller', () => {
-  assert.throws(() => nodeSealer.createKey(new Uint8Array(16)), (error) => isCaissonError(error, 'assertion-failed'));
+  assert.throws(
+    () => nodeSealer.createKey(new Uint8Array(16)),
+    (error) => isCaissonError(error, 'assertion-failed'),
+  );
 });

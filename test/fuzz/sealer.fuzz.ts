@@ -30,9 +30,20 @@ export function fuzz(seed: number, iterations: number): void {
     tried.seal(slot, block, length, source, offset, one, offset);
     trusted.seal(slot, block, length, source, offset, two, offset);
     const where = `seed ${seed} iteration ${iteration}`;
-    assert.equal(Buffer.compare(one.bytes.subarray(offset, offset + length + tagBytes), two.bytes.subarray(offset, offset + length + tagBytes)), 0, where);
+    assert.equal(
+      Buffer.compare(
+        one.bytes.subarray(offset, offset + length + tagBytes),
+        two.bytes.subarray(offset, offset + length + tagBytes),
+      ),
+      0,
+      where,
+    );
     assert.equal(tried.open(slot, block, length, one, offset, opened, 0), true, where);
-    assert.equal(Buffer.compare(opened.bytes.subarray(0, length), source.bytes.subarray(offset, offset + length)), 0, where);
+    assert.equal(
+      Buffer.compare(opened.bytes.subarray(0, length), source.bytes.subarray(offset, offset + length)),
+      0,
+      where,
+    );
     const bit = random.below((length + tagBytes) * 8);
     const place = offset + (bit >> 3);
     one.bytes[place] = (one.bytes[place] ?? 0) ^ (1 << (bit & 7));

@@ -40,7 +40,10 @@ for (let round = 0; round < 1500; round++) {
   const opened = new Region(length);
   assert(key.open(round, round, length, sealed, 0, opened, 0), `round ${round}`);
   assert.equal(Buffer.compare(opened.bytes, source.bytes), 0, `round ${round}`);
-  assert(churn.every((bytes, index) => bytes.every((byte) => byte === index)), 'a small buffer was overwritten');
+  assert(
+    churn.every((bytes, index) => bytes.every((byte) => byte === index)),
+    'a small buffer was overwritten',
+  );
   // Every other key is forgotten without `destroy`.
   if (round % 2 === 0) key.destroy();
   if (round % 100 === 99) await new Promise((resolve) => setImmediate(resolve));
