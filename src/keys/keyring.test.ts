@@ -206,6 +206,17 @@ test('a slot with weak parameters is passed over; alone it is refused by that na
   assert.equal(readKeyringSlots(weak)[0]?.cost, undefined);
 });
 
+test('of two changes at the same time one is refused and none is lost', async () => {
+  const keyring = await fresh();
+  const results = await Promise.allSettled([keyring.addSlot(file(2)), keyring.addSlot(file(3))]);
+  const refused = results.filter((result) => result.status === 'rejected');
+  assert.deepEqual(
+    refused.map((result) => (result.reason as { code: string }).code),
+    ['volume-busy'],
+  );
+  assert.equal((await reopen(keyring, file(1))).slots.length, 2);
+});
+
 test('labels are bounded text', async () => {
   const keyring = await fresh(file(1), 'x'.repeat(64));
   assert.equal((await reopen(keyring, file(1))).slots[0]?.label.length, 64);

@@ -7,7 +7,7 @@
  * - At least one slot opens it; a slot without protection is the only one.
  * - Secrets live in the arrays of this object, which `wipe` zeroes. Whoever gets `signingSeed` or a
  *   data key borrows it: no writing, no use after `wipe`.
- * Not reentrant: the owner runs one change at a time.
+ * - Of two changes made at the same time one is refused (`volume-busy`); none is lost unnoticed.
  */
 import { assert } from '../lib/assert.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
@@ -172,35 +172,38 @@ export class Keyring {
   /** Adds a way in; returns the id of its slot, the lowest that is free. */
   async addSlot(source: KeySource, label = ''): Promise<number> {
     checkLabel(label);
-    const { slots } = this.#liveState();
+    const state = this.#liveState();
+    const { slots } = state;
     if (source.kind === 'none' || slots.some((slot) => slot.kind === 'none')) throw noneBesideOthers();
     if (slots.length >= format.keyringSlotsMax) throw slotsFull(format.keyringSlotsMax, 'slots');
     refuseFullPassphrases(source, slots);
     const id = lowestFreeId(slots);
-    const slot = await enrollSlot(this.#state, id, source, label);
-    this.#change({ slots: [...slots, slot].sort((left, right) => left.id - right.id) });
+    const slot = await enrollSlot(state, id, source, label);
+    this.#change(state, { slots: [...slots, slot].sort((left, right) => left.id - right.id) });
     return id;
   }
 
   /** Takes a way in away. What its secret already opened stays known to its holder: see `renew`. */
   removeSlot(id: number): void {
-    const { slots } = this.#liveState();
+    const state = this.#liveState();
+    const { slots } = state;
     requireSlot(slots, id);
     if (slots.length === 1) throw lastSlot(id);
-    this.#change({ slots: slots.filter((slot) => slot.id !== id) });
+    this.#change(state, { slots: slots.filter((slot) => slot.id !== id) });
   }
 
   /** Replaces a slot's secret, for example a passphrase; the label stays unless a new one is given. */
   async changeSlot(id: number, source: KeySource, label?: string): Promise<void> {
-    const { slots } = this.#liveState();
+    const state = this.#liveState();
+    const { slots } = state;
     const old = requireSlot(slots, id);
     const newLabel = label ?? old.label;
     checkLabel(newLabel);
     const others = slots.filter((slot) => slot.id !== id);
     if ((source.kind === 'none') !== (old.kind === 'none')) throw noneBesideOthers();
     refuseFullPassphrases(source, others);
-    const slot = await enrollSlot(this.#state, id, source, newLabel);
-    this.#change({ slots: slots.map((other) => (other.id === id ? slot : other)) });
+    const slot = await enrollSlot(state, id, source, newLabel);
+    this.#change(state, { slots: slots.map((other) => (other.id === id ? slot : other)) });
   }
 
   /**
@@ -209,30 +212,33 @@ export class Keyring {
    */
   async renew(source: KeySource, label = ''): Promise<void> {
     checkLabel(label);
-    const { slots, volumeId, random, keyringKey: oldKey } = this.#liveState();
+    const state = this.#liveState();
+    const { slots, volumeId, random, keyringKey: oldKey } = state;
     if ((source.kind === 'none') !== slots.some((slot) => slot.kind === 'none')) throw noneBesideOthers();
     const keyringKey = copyOf(random.bytes(keyBytes));
     const slot = await enrollSlot({ volumeId, keyringKey, random }, 0, source, label);
-    this.#change({ keyringKey, slots: [slot] });
+    this.#change(state, { keyringKey, slots: [slot] });
     oldKey.fill(0);
   }
 
   /** Starts the next key epoch with a fresh data key; returns its number. */
   addDataKey(): number {
-    const { dataKeys, random } = this.#liveState();
+    const state = this.#liveState();
+    const { dataKeys, random } = state;
     if (dataKeys.length >= format.keyringEpochsMax) throw epochsFull();
     const epoch = this.currentKeyEpoch + 1;
-    this.#change({ dataKeys: [...dataKeys, { epoch, key: copyOf(random.bytes(keyBytes)) }] });
+    this.#change(state, { dataKeys: [...dataKeys, { epoch, key: copyOf(random.bytes(keyBytes)) }] });
     return epoch;
   }
 
   /** Forgets a data key that nothing is sealed under any more, and zeroes it. Never the current one. */
   removeDataKey(epoch: number): void {
-    const { dataKeys } = this.#liveState();
+    const state = this.#liveState();
+    const { dataKeys } = state;
     assert(epoch !== this.currentKeyEpoch, 'the current data key stays');
     const removed = dataKeys.find((dataKey) => dataKey.epoch === epoch);
     if (removed === undefined) throw epochMissing(epoch);
-    this.#change({ dataKeys: dataKeys.filter((dataKey) => dataKey !== removed) });
+    this.#change(state, { dataKeys: dataKeys.filter((dataKey) => dataKey !== removed) });
     removed.key.fill(0);
   }
 
@@ -244,9 +250,10 @@ export class Keyring {
     for (const { key } of this.#state.dataKeys) key.fill(0);
   }
 
-  /** The single place where a keyring changes: seals the new state, then takes it. */
-  #change(change: Partial<Pick<KeyringState, 'slots' | 'dataKeys' | 'keyringKey'>>): void {
-    const state = { ...this.#liveState(), ...change, generation: this.#state.generation + 1 };
+  /** The single place where a keyring changes: seals the new state, then takes it. `from` is what the change was made on. */
+  #change(from: KeyringState, change: Partial<Pick<KeyringState, 'slots' | 'dataKeys' | 'keyringKey'>>): void {
+    if (this.#liveState() !== from) throw changedMeanwhile();
+    const state = { ...from, ...change, generation: from.generation + 1 };
     this.#encoded = sealState(state);
     this.#state = state;
   }
@@ -325,9 +332,11 @@ function openBody(decoded: EncodedKeyring, volumeId: Uint8Array, keyringKey: Uin
   const encodedBody = unwrapBox(bodyKey, additional, decoded.sealedBody);
   bodyKey.fill(0);
   if (encodedBody === undefined) return undefined;
-  const body = format.decodeBody(encodedBody, decoded.slots.length);
-  encodedBody.fill(0);
-  return body;
+  try {
+    return format.decodeBody(encodedBody, decoded.slots.length);
+  } finally {
+    encodedBody.fill(0);
+  }
 }
 
 function slotInfo(slot: EncodedSlot): SlotInfo {
@@ -401,6 +410,12 @@ function tampered(): CaissonError {
       remedy: 'Do not use this copy of the volume; restore it from one you trust.',
     },
   );
+}
+
+function changedMeanwhile(): CaissonError {
+  return new CaissonError('transient', 'volume-busy', 'the keyring was changed by another request at the same time', {
+    remedy: 'Look at its slots and try again.',
+  });
 }
 
 function lastSlot(id: number): CaissonError {
