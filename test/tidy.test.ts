@@ -51,6 +51,7 @@ const canaries: readonly { name: string; files: Record<string, string>; ratchet?
   { name: 'unfinished work', files: { 'README.md': `${later}: later` }, complaint: /README\.md:1/ },
   { name: 'machine path', files: { 'docs/x.md': `see ${home}.npmrc` }, complaint: /no path of one machine/ },
   { name: 'focused test', files: { 'src/lib/x.test.ts': ['test', "only('a', f);"].join('.') }, complaint: /run one file by its path/ },
+  { name: 'broken link', files: { 'docs/x.md': 'see [y](../spec/y.md#z)' }, complaint: /\.\.\/spec\/y\.md leads nowhere/ },
   { name: 'blank at the end', files: { 'README.md': 'Caisson \n' }, complaint: /no blanks/ },
   {
     name: 'install script',

@@ -4,7 +4,7 @@
  * longer than the rule allows: their numbers may only go down, and an entry that is not needed fails.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import {
   importsOf,
   isNode,
@@ -183,6 +183,21 @@ export function bannedWords({ texts }: Repository): string[] {
   return found;
 }
 
+/** Links between pages lead somewhere. */
+export function brokenLinks({ texts }: Repository): string[] {
+  const found: string[] = [];
+  const paths = [...texts.keys()];
+  for (const [path, text] of texts) {
+    if (!path.endsWith('.md')) continue;
+    for (const [, link = ''] of text.matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)/g)) {
+      const target = relative('/', resolve('/', dirname(path), link));
+      const exists = texts.has(target) || paths.some((other) => other.startsWith(`${target}/`));
+      if (!exists) found.push(`${path}: the link to ${link} leads nowhere`);
+    }
+  }
+  return found;
+}
+
 export function checkTidiness(repository: Repository): string[] {
   return [
     ...repository.sources.flatMap(bannedNames),
@@ -190,6 +205,7 @@ export function checkTidiness(repository: Repository): string[] {
     ...formatsWithoutProof(repository),
     ...filesNobodyImports(repository),
     ...bannedWords(repository),
+    ...brokenLinks(repository),
   ];
 }
 
