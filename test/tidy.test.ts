@@ -6,7 +6,11 @@ import { checkTidiness, type Repository } from '../tools/tidy.ts';
 
 function repository(files: Record<string, string>, ratchet: Record<string, number> = {}): Repository {
   const sources = Object.entries(files).filter(([path]) => path.endsWith('.ts'));
-  return { texts: new Map(Object.entries(files)), sources: sources.map(([path, text]) => parseSource(path, text)), ratchet };
+  return {
+    texts: new Map(Object.entries(files)),
+    sources: sources.map(([path, text]) => parseSource(path, text)),
+    ratchet,
+  };
 }
 
 const importer = { 'src/api.ts': "export * from './volume/x.ts';" };
@@ -15,15 +19,30 @@ const longFunction = (count: number): string => `export function long(): void {\
 const later = ['TO', 'DO'].join('');
 const home = ['/ro', 'ot/'].join('');
 
-const canaries: readonly { name: string; files: Record<string, string>; ratchet?: Record<string, number>; complaint: RegExp }[] = [
-  ...['Date.now()', 'Math.random()', 'setTimeout(f, 1)', 'process.env', 'console.log(1)', 'performance.now()'].map((code) => ({
-    name: `${code} in the engine`,
-    files: { ...importer, 'src/volume/x.ts': `export const f = () => ${code};` },
-    complaint: /x\.ts:1: no .* here/,
-  })),
-  { name: 'slice', files: { ...importer, 'src/volume/x.ts': 'export const f = (b: Uint8Array) => b.slice(1);' }, complaint: /no \.slice here/ },
+const canaries: readonly {
+  name: string;
+  files: Record<string, string>;
+  ratchet?: Record<string, number>;
+  complaint: RegExp;
+}[] = [
+  ...['Date.now()', 'Math.random()', 'setTimeout(f, 1)', 'process.env', 'console.log(1)', 'performance.now()'].map(
+    (code) => ({
+      name: `${code} in the engine`,
+      files: { ...importer, 'src/volume/x.ts': `export const f = () => ${code};` },
+      complaint: /x\.ts:1: no .* here/,
+    }),
+  ),
+  {
+    name: 'slice',
+    files: { ...importer, 'src/volume/x.ts': 'export const f = (b: Uint8Array) => b.slice(1);' },
+    complaint: /no \.slice here/,
+  },
   { name: 'long file', files: { ...importer, 'src/volume/x.ts': lines(601) }, complaint: /601 lines, at most 600/ },
-  { name: 'long function', files: { ...importer, 'src/volume/x.ts': longFunction(71) }, complaint: /x\.ts#long: 71 lines, at most 70/ },
+  {
+    name: 'long function',
+    files: { ...importer, 'src/volume/x.ts': longFunction(71) },
+    complaint: /x\.ts#long: 71 lines, at most 70/,
+  },
   {
     name: 'ratchet goes up',
     files: { ...importer, 'src/volume/x.ts': longFunction(81) },
@@ -50,8 +69,16 @@ const canaries: readonly { name: string; files: Record<string, string>; ratchet?
   },
   { name: 'unfinished work', files: { 'README.md': `${later}: later` }, complaint: /README\.md:1/ },
   { name: 'machine path', files: { 'docs/x.md': `see ${home}.npmrc` }, complaint: /no path of one machine/ },
-  { name: 'focused test', files: { 'src/lib/x.test.ts': ['test', "only('a', f);"].join('.') }, complaint: /run one file by its path/ },
-  { name: 'broken link', files: { 'docs/x.md': 'see [y](../spec/y.md#z)' }, complaint: /\.\.\/spec\/y\.md leads nowhere/ },
+  {
+    name: 'focused test',
+    files: { 'src/lib/x.test.ts': ['test', "only('a', f);"].join('.') },
+    complaint: /run one file by its path/,
+  },
+  {
+    name: 'broken link',
+    files: { 'docs/x.md': 'see [y](../spec/y.md#z)' },
+    complaint: /\.\.\/spec\/y\.md leads nowhere/,
+  },
   { name: 'blank at the end', files: { 'README.md': 'Caisson \n' }, complaint: /no blanks/ },
   {
     name: 'install script',
@@ -71,7 +98,10 @@ for (const { name, files, ratchet, complaint } of canaries) {
   });
 }
 
-const codec = { 'src/api.ts': "export * from './segment/unit-format.ts';", 'src/segment/unit-format.ts': 'export const a = 1;' };
+const codec = {
+  'src/api.ts': "export * from './segment/unit-format.ts';",
+  'src/segment/unit-format.ts': 'export const a = 1;',
+};
 const proof = {
   'spec/unit-format.md': '# Unit\n',
   'test/vectors/unit-format/good.txt': 'x',
@@ -89,7 +119,10 @@ test('a format may name a page and vectors that it shares', () => {
   const header = '/** Spec: spec/units.md. Vectors: test/vectors/units/ */ export const a = 1;';
   const files = { ...codec, ...proof, 'src/segment/unit-format.ts': header };
   assert.match(checkTidiness(repository(files)).join(), /no spec\/units.md.*no test\/vectors\/units\//);
-  assert.deepEqual(checkTidiness(repository({ ...files, 'spec/units.md': '# Units', 'test/vectors/units/good.txt': 'x' })), []);
+  assert.deepEqual(
+    checkTidiness(repository({ ...files, 'spec/units.md': '# Units', 'test/vectors/units/good.txt': 'x' })),
+    [],
+  );
 });
 
 test('a complete repository has no complaint', () => {
@@ -97,6 +130,9 @@ test('a complete repository has no complaint', () => {
 });
 
 test('code outside the engine may read the clock', () => {
-  const files = { 'src/api.ts': "export * from './daemon/x.ts';", 'src/daemon/x.ts': 'export const f = () => Date.now();' };
+  const files = {
+    'src/api.ts': "export * from './daemon/x.ts';",
+    'src/daemon/x.ts': 'export const f = () => Date.now();',
+  };
   assert.deepEqual(checkTidiness(repository(files)), []);
 });

@@ -6,5 +6,8 @@ import { repositoryRoot } from './source-files.ts';
 
 rmSync(join(repositoryRoot, 'dist'), { recursive: true, force: true });
 const compiler = join(repositoryRoot, 'node_modules/typescript/bin/tsc');
-const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], { cwd: repositoryRoot, stdio: 'inherit' });
+const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], {
+  cwd: repositoryRoot,
+  stdio: 'inherit',
+});
 process.exitCode = status ?? 1;

@@ -49,14 +49,22 @@ async function fuzzTarget(name: string): Promise<boolean> {
   const deadline = performance.now() + secondsEach * 1000;
   let rounds = 0;
   const failure = await runSeeds({
-    ...{ module: resolve(folder, name + suffix), name: 'fuzz', iterations, processes: 1, seedSecondsMax: roundSecondsMax },
+    ...{
+      module: resolve(folder, name + suffix),
+      name: 'fuzz',
+      iterations,
+      processes: 1,
+      seedSecondsMax: roundSecondsMax,
+    },
     nextSeed: () => {
       const over = values.seed === undefined ? performance.now() > deadline && rounds > 0 : rounds > 0;
       return over ? undefined : first + rounds++;
     },
     onOutcome: () => undefined,
   });
-  console.log(`fuzz ${name}: ${rounds} rounds of ${iterations} from seed ${first}: ${failure === undefined ? 'passed' : 'FAILED'}`);
+  console.log(
+    `fuzz ${name}: ${rounds} rounds of ${iterations} from seed ${first}: ${failure === undefined ? 'passed' : 'FAILED'}`,
+  );
   if (failure === undefined) return true;
   const size = iterations === iterationsPerRound ? '' : ` --iterations ${iterations}`;
   console.error(`${failure.failure}\nreplay: npm run fuzz -- ${name} --seed ${failure.seed}${size}`);

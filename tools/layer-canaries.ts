@@ -43,7 +43,10 @@ export const layerCanaries: readonly LayerCanary[] = [
   },
   {
     breaks: 'workers of the built package count',
-    files: { ...volume, 'src/cli/bad.ts': "export const u = (x: string) => new URL(`../volume/volume.${x}`, import.meta.url);" },
+    files: {
+      ...volume,
+      'src/cli/bad.ts': 'export const u = (x: string) => new URL(`../volume/volume.${x}`, import.meta.url);',
+    },
     complaint: 'cli may import only',
   },
   {

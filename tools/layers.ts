@@ -31,9 +31,7 @@ export function checkLayers(sources: readonly SourceFile[]): LayerReport {
       imports += 1;
       const target = resolveImport(source.path, specifier);
       const problem =
-        target === undefined
-          ? outsideProblem(source.path, specifier)
-          : ownProblem(source.path, target, known);
+        target === undefined ? outsideProblem(source.path, specifier) : ownProblem(source.path, target, known);
       if (problem !== undefined) violations.push(`${source.path}:${line} imports ${specifier}: ${problem}`);
       if (target !== undefined && known.has(target)) targets.push(target);
     }

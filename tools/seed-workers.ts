@@ -54,7 +54,10 @@ export async function runSeeds(run: SeedRun): Promise<SeedOutcome | undefined> {
 
 function runOne(child: ChildProcess, run: SeedRun, seed: number): Promise<SeedOutcome> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => finish({ seed, failure: `no answer within ${run.seedSecondsMax} s` }), run.seedSecondsMax * 1000);
+    const timer = setTimeout(
+      () => finish({ seed, failure: `no answer within ${run.seedSecondsMax} s` }),
+      run.seedSecondsMax * 1000,
+    );
     function finish(outcome: SeedOutcome): void {
       clearTimeout(timer);
       child.off('message', onMessage);

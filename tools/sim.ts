@@ -75,7 +75,15 @@ async function replayFirst(): Promise<SeedOutcome | undefined> {
 }
 
 const processes = Math.min(Number(values.processes), wanted);
-let failure = await runSeeds({ module, name: 'simulate', iterations: 1, nextSeed, processes, seedSecondsMax, onOutcome });
+let failure = await runSeeds({
+  module,
+  name: 'simulate',
+  iterations: 1,
+  nextSeed,
+  processes,
+  seedSecondsMax,
+  onOutcome,
+});
 if (failure === undefined && done > 0) failure = await replayFirst();
 
 if (failure !== undefined) {
@@ -85,4 +93,6 @@ if (failure !== undefined) {
   console.error(`sim: the time was up after ${done} of ${wanted} seeds`);
   process.exitCode = 1;
 }
-console.log(`sim: ${done} passed, ${failure === undefined ? 0 : 1} failed (seeds ${from} to ${from + given - 1}, ${steps} steps, ${seconds()} s)`);
+console.log(
+  `sim: ${done} passed, ${failure === undefined ? 0 : 1} failed (seeds ${from} to ${from + given - 1}, ${steps} steps, ${seconds()} s)`,
+);

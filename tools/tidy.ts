@@ -50,9 +50,12 @@ export function bannedNames(source: SourceFile): string[] {
   for (const node of walk(source.program)) {
     const name = dottedName(node);
     const instead = Object.hasOwn(bannedCalls, name) ? bannedCalls[name] : undefined;
-    if (instead !== undefined) found.push(`${source.path}:${lineOf(source.text, node.start)}: no ${name} here: ${instead}`);
+    if (instead !== undefined)
+      found.push(`${source.path}:${lineOf(source.text, node.start)}: no ${name} here: ${instead}`);
     if (isSliceCall(node)) {
-      found.push(`${source.path}:${lineOf(source.text, node.start)}: no .slice here: bytes want subarray, text substring, lists toSpliced`);
+      found.push(
+        `${source.path}:${lineOf(source.text, node.start)}: no .slice here: bytes want subarray, text substring, lists toSpliced`,
+      );
     }
   }
   return found;
@@ -134,9 +137,12 @@ export function formatsWithoutProof({ texts, sources }: Repository): string[] {
     if (name === undefined) continue;
     const page = /Spec: (spec\/[a-z0-9-]+\.md)/.exec(text)?.[1] ?? `spec/${name}.md`;
     const vectors = /Vectors: (test\/vectors\/[a-z0-9-]+\/)/.exec(text)?.[1] ?? `test/vectors/${name}/`;
-    if (!texts.has(page)) found.push(`${path}: no ${page}: write it, or name the page in the header: "Spec: spec/<page>.md"`);
+    if (!texts.has(page))
+      found.push(`${path}: no ${page}: write it, or name the page in the header: "Spec: spec/<page>.md"`);
     if (!paths.some((other) => other.startsWith(vectors))) {
-      found.push(`${path}: no ${vectors}: add one good file and one per fault, or name the folder in the header: "Vectors: test/vectors/<folder>/"`);
+      found.push(
+        `${path}: no ${vectors}: add one good file and one per fault, or name the folder in the header: "Vectors: test/vectors/<folder>/"`,
+      );
     }
     if (!fuzzed.has(path)) {
       found.push(`${path}: no test/fuzz/*.fuzz.ts imports it: add a target that exports fuzz(seed, iterations)`);
@@ -162,11 +168,25 @@ export function filesNobodyImports({ sources }: Repository): string[] {
 
 /** Written in pieces, so that this file does not complain about itself. */
 const bannedTexts: readonly { readonly pattern: RegExp; readonly only?: RegExp; readonly instead: string }[] = [
-  { pattern: new RegExp(`\\b(?:${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')}|X{3})\\b`), instead: 'do it, or write it down in docs/status.md' },
+  {
+    pattern: new RegExp(`\\b(?:${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')}|X{3})\\b`),
+    instead: 'do it, or write it down in docs/status.md',
+  },
   { pattern: /\b(?:test|it|describe|suite)\.only\b/, only: /\.ts$/, instead: 'run one file by its path' },
-  { pattern: new RegExp(`(?:^|[\\s"'\`(=])/(?:${['wo', 'rk'].join('')}|${['ro', 'ot'].join('')})/`), instead: 'no path of one machine; use a temporary folder' },
-  { pattern: /"resolved": "(?!https:\/\/registry\.npmjs\.org\/)/, only: /package-lock\.json$/, instead: 'no private registry in the lock file' },
-  { pattern: /"hasInstallScript": true/, only: /package-lock\.json$/, instead: 'no package that runs code when it is installed' },
+  {
+    pattern: new RegExp(`(?:^|[\\s"'\`(=])/(?:${['wo', 'rk'].join('')}|${['ro', 'ot'].join('')})/`),
+    instead: 'no path of one machine; use a temporary folder',
+  },
+  {
+    pattern: /"resolved": "(?!https:\/\/registry\.npmjs\.org\/)/,
+    only: /package-lock\.json$/,
+    instead: 'no private registry in the lock file',
+  },
+  {
+    pattern: /"hasInstallScript": true/,
+    only: /package-lock\.json$/,
+    instead: 'no package that runs code when it is installed',
+  },
   { pattern: /[^\S\n]+$/, only: /\.(?:ts|md|sh|json|yml|yaml)$/, instead: 'no blanks at the end of a line' },
 ];
 
@@ -176,7 +196,8 @@ export function bannedWords({ texts }: Repository): string[] {
     const rules = bannedTexts.filter(({ only }) => only === undefined || only.test(path));
     text.split('\n').forEach((line, index) => {
       for (const { pattern, instead } of rules) {
-        if (pattern.test(line)) found.push(`${path}:${index + 1}: ${JSON.stringify(pattern.exec(line)?.[0].trim())}: ${instead}`);
+        if (pattern.test(line))
+          found.push(`${path}:${index + 1}: ${JSON.stringify(pattern.exec(line)?.[0].trim())}: ${instead}`);
       }
     });
   }
