@@ -171,3 +171,8 @@ export const manifestsKeptMax = 16;
 export const spoolFilesMax = 65_536;
 /** Blocks locked by read-modify-write at one time. */
 export const lockedBlocksMax = 65_536;
+
+// anchor
+/** Other processes hold the lock of an anchor file for two syncs at most; whoever waits longer gets `timeout`. */
+export const anchorLockWaitMillisecondsMax = 10_000;
+export const anchorLockRetryMilliseconds = 5;
