@@ -74,11 +74,20 @@ export const importRules: readonly ImportRule[] = [
     'zod',
   ]),
   row('admin/schema.ts', ['lib'], [], 'shared with every client', ['zod']),
-  row('cli', ['lib', 'admin/client.ts', 'admin/schema.ts'], ['*'], 'the command talks to the daemon', [
-    'commander',
-    '@clack/prompts',
-    'yaml',
-  ]),
+  row(
+    'cli',
+    ['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],
+    ['*'],
+    'a command asks for operations and does not know who carries them out',
+    ['commander', '@clack/prompts', 'yaml'],
+  ),
+  row(
+    'cli/main.ts',
+    ['lib', 'cli', 'admin/client.ts', 'admin/operations.ts', 'daemon/local.ts'],
+    ['*'],
+    'the entry of the command, and its only bridge to the daemon',
+    ['commander'],
+  ),
   row(
     'daemon',
     [
