@@ -25,6 +25,7 @@ import type { BlockDevice, BlockWrite, Completion, Extent } from '../block-devic
 import type { NbdMetrics } from './metrics.ts';
 import { Errno, errnoOf } from './nbd-errors.ts';
 import type { ReplyPool } from './reply-pool.ts';
+import { Answers } from './answers.ts';
 import { Replies, type ReplySink, type ReplySlot } from './replies.ts';
 import { checkRequest, zeroesFast, type Negotiated } from './request-check.ts';
 import * as format from './request-format.ts';
@@ -71,6 +72,7 @@ export class Transmission {
   readonly #spinner: Spinner;
   readonly #host: TransmissionHost;
   readonly #replies: Replies;
+  readonly #answers: Answers;
 
   /** What was received and not consumed: [at, end) of the region. */
   #at = readStart;
@@ -85,31 +87,15 @@ export class Transmission {
   #payloadFua = false;
   #payloadSlot = 0;
 
-  /** The cookies of requests that wait, by slot; the stack holds the free slots. */
-  readonly #cookies = new Uint8Array(nbdInFlightCountMax * format.cookieBytes);
-  readonly #freeSlots = Uint16Array.from({ length: nbdInFlightCountMax }, (_, index) => index);
-  #slotsUsed = 0;
-  /** Requests that wait for the device, the payload of one WRITE included. */
-  #inFlight = 0;
-
   #blocked = false;
   #pressed = false;
   #waitsForBuffers = false;
   /** The last read came later: the next gets a place of its own at once. */
   #readsComeLater = false;
   #warming = false;
-  #flushScheduled = false;
   #ending = false;
   #draining = false;
   #closed = false;
-
-  readonly #flushSoon = (): void => {
-    this.#flushScheduled = false;
-    if (this.#closed) return;
-    this.#replies.flush();
-    this.#unblock();
-    this.#finishIfIdle();
-  };
 
   constructor(options: TransmissionOptions) {
     this.#device = options.device;
@@ -120,6 +106,16 @@ export class Transmission {
     this.#host = options.host;
     this.#bytes = this.region.bytes;
     this.#replies = new Replies(options.host, options.pool, () => this.#onSent());
+    this.#answers = new Answers({
+      replies: this.#replies,
+      structuredReplies: options.negotiated.structuredReplies,
+      metrics: options.metrics,
+      logFailure: (command, errno, error) => this.#host.logFailure(command, errno, error),
+      answeredLate: () => {
+        this.#unblock();
+        this.#finishIfIdle();
+      },
+    });
   }
 
   /** Requests are not taken now; the bytes that were received wait. */
@@ -166,6 +162,7 @@ export class Transmission {
     if (this.#closed) return;
     this.#closed = true;
     this.#abortPayload();
+    this.#answers.close();
     this.#replies.close();
   }
 
@@ -175,7 +172,7 @@ export class Transmission {
     const requests = this.#parse();
     if (this.#closed) return;
     this.#replies.flush();
-    if (requests > 0 && requests <= spinBatchMax && this.#inFlight === 0) this.#spinner.arm();
+    if (requests > 0 && requests <= spinBatchMax && this.#answers.inFlight === 0) this.#spinner.arm();
     if (!this.#blocked) this.#carry();
     this.#askPressure();
     if (this.#ending || this.#draining) this.#finishIfIdle();
@@ -215,7 +212,7 @@ export class Transmission {
 
   /** Whether the next request has to wait for something that is bounded. */
   #mustWait(): boolean {
-    if (this.#inFlight >= nbdInFlightCountMax) {
+    if (this.#answers.inFlight >= nbdInFlightCountMax) {
       if (!this.#blocked) this.#metrics.waits.inFlight += 1;
       this.#blocked = true;
     } else if (this.#replies.outstandingBytes > nbdUnsentBytesMax) {
@@ -254,7 +251,7 @@ export class Transmission {
   /** Goes on when nothing that blocked is left. */
   #unblock(): void {
     if (!this.#blocked || this.#pressed || this.#waitsForBuffers || this.#closed) return;
-    if (this.#inFlight >= nbdInFlightCountMax || this.#replies.outstandingBytes > nbdUnsentBytesMax / 2) return;
+    if (this.#answers.inFlight >= nbdInFlightCountMax || this.#replies.outstandingBytes > nbdUnsentBytesMax / 2) return;
     this.#blocked = false;
     this.#work();
     if (!this.#blocked && !this.#closed) this.#host.resumeReading();
@@ -298,7 +295,7 @@ export class Transmission {
       completion = length === 0 ? undefined : this.#device.read(offset, length, target, payloadAt);
     } catch (error) {
       if (slot !== undefined) this.#replies.abandon(slot);
-      this.#fail(this.#bytes, at + format.requestCookieOffset, Command.READ, error);
+      this.#answers.fail(this.#bytes, at + format.requestCookieOffset, Command.READ, error);
       return true;
     }
     if (completion !== undefined) {
@@ -327,20 +324,20 @@ export class Transmission {
   }
 
   #finishReadLater(completion: Promise<void>, slot: ReplySlot, length: number): void {
-    this.#inFlight += 1;
+    this.#answers.begin();
     completion.then(
       () => {
-        this.#inFlight -= 1;
+        this.#answers.end();
         this.#metrics.bytesRead += length;
         this.#replies.complete(slot);
-        this.#flushLater();
+        this.#answers.flushLater();
       },
       (error: unknown) => {
-        this.#inFlight -= 1;
+        this.#answers.end();
         // Both kinds of header keep the cookie at the same place.
-        if (!this.#closed) this.#fail(slot.buffer.region.bytes, slot.start + 8, Command.READ, error);
+        if (!this.#closed) this.#answers.fail(slot.buffer.region.bytes, slot.start + 8, Command.READ, error);
         this.#replies.abandon(slot);
-        this.#flushLater();
+        this.#answers.flushLater();
       },
     );
   }
@@ -365,23 +362,23 @@ export class Transmission {
     }
     this.#at = at + total;
     if (errno !== Errno.NONE) {
-      this.#answer(this.#bytes, cookieAt, Command.WRITE, errno, undefined);
+      this.#answers.now(this.#bytes, cookieAt, Command.WRITE, errno);
       return true;
     }
     this.#metrics.bytesWritten += length;
     try {
       const payloadAt = at + format.requestHeaderBytes;
       const completion = length === 0 ? undefined : this.#device.write(offset, length, this.region, payloadAt, fua);
-      this.#settle(completion, cookieAt, Command.WRITE);
+      this.#answers.settle(completion, this.#bytes, cookieAt, Command.WRITE);
     } catch (error) {
-      this.#fail(this.#bytes, cookieAt, Command.WRITE, error);
+      this.#answers.fail(this.#bytes, cookieAt, Command.WRITE, error);
     }
     return true;
   }
 
   /** The payload is longer than what is here: it goes to the device piece by piece. */
   #beginPayload(cookieAt: number, offset: number, length: number, fua: boolean, errno: number): void {
-    this.#payloadSlot = this.#keepCookie(cookieAt);
+    this.#payloadSlot = this.#answers.keep(this.#bytes, cookieAt);
     this.#at = cookieAt - format.requestCookieOffset + format.requestHeaderBytes;
     this.#payloadLeft = length;
     this.#payloadFua = fua;
@@ -415,16 +412,16 @@ export class Transmission {
     const slot = this.#payloadSlot;
     this.#payloadWrite = undefined;
     if (write === undefined) {
-      this.#answerSlot(slot, Command.WRITE, this.#payloadErrno, this.#payloadError);
+      this.#answers.later(slot, Command.WRITE, this.#payloadErrno, this.#payloadError);
       this.#payloadError = undefined;
       return;
     }
     try {
       const completion = write.finish(this.#payloadFua);
-      if (completion === undefined) this.#answerSlot(slot, Command.WRITE, Errno.NONE, undefined);
-      else this.#settleSlot(completion, slot, Command.WRITE);
+      if (completion === undefined) this.#answers.later(slot, Command.WRITE, Errno.NONE, undefined);
+      else this.#answers.settleLater(completion, slot, Command.WRITE);
     } catch (error) {
-      this.#failSlot(slot, Command.WRITE, error);
+      this.#answers.failLater(slot, Command.WRITE, error);
     }
   }
 
@@ -442,7 +439,7 @@ export class Transmission {
     this.#payloadLeft = 0;
     this.#payloadWrite?.abort();
     this.#payloadWrite = undefined;
-    this.#freeSlot(this.#payloadSlot);
+    this.#answers.free(this.#payloadSlot);
   }
 
   // Everything else
@@ -462,7 +459,7 @@ export class Transmission {
     try {
       this.#act(cookieAt, command, flags, offset, length);
     } catch (error) {
-      this.#fail(this.#bytes, cookieAt, command, error);
+      this.#answers.fail(this.#bytes, cookieAt, command, error);
     }
     return true;
   }
@@ -472,31 +469,32 @@ export class Transmission {
     const fua = (flags & CommandFlag.FUA) !== 0;
     switch (command) {
       case Command.FLUSH:
-        this.#settle(this.#spinner.during(this.#device.flush()), cookieAt, command);
+        this.#answers.settle(this.#spinner.during(this.#device.flush()), this.#bytes, cookieAt, command);
         return;
       case Command.TRIM:
-        this.#settle(length === 0 ? undefined : this.#device.trim(offset, length, fua), cookieAt, command);
+        this.#answers.settle(length === 0 ? undefined : this.#device.trim(offset, length, fua), this.#bytes, cookieAt, command);
         return;
       case Command.WRITE_ZEROES:
         if ((flags & CommandFlag.FAST_ZERO) !== 0 && !zeroesFast(flags, offset, length, this.#device.blockSize)) {
-          this.#answer(this.#bytes, cookieAt, command, Errno.ENOTSUP, undefined);
+          this.#answers.now(this.#bytes, cookieAt, command, Errno.ENOTSUP);
           return;
         }
-        this.#settle(
+        this.#answers.settle(
           length === 0 ? undefined : this.#device.zero(offset, length, (flags & CommandFlag.NO_HOLE) === 0, fua),
+          this.#bytes,
           cookieAt,
           command,
         );
         return;
       case Command.CACHE:
-        this.#settle(this.#warm(offset, length), cookieAt, command);
+        this.#answers.settle(this.#warm(offset, length), this.#bytes, cookieAt, command);
         return;
       case Command.RESIZE:
         if (offset < this.#device.size && this.#host.deviceConnectionCount() > 1) {
-          this.#answer(this.#bytes, cookieAt, command, Errno.EPERM, undefined);
+          this.#answers.now(this.#bytes, cookieAt, command, Errno.EPERM);
           return;
         }
-        this.#settle(this.#device.resize(offset), cookieAt, command);
+        this.#answers.settle(this.#device.resize(offset), this.#bytes, cookieAt, command);
         return;
       default:
         this.#status(cookieAt, flags, offset, length);
@@ -510,21 +508,21 @@ export class Transmission {
       this.#answerStatus(this.#bytes, cookieAt, length, extents);
       return;
     }
-    const slot = this.#keepCookie(cookieAt);
+    const slot = this.#answers.keep(this.#bytes, cookieAt);
     extents.then(
       (found) => {
-        if (!this.#closed) this.#answerStatus(this.#cookies, slot * format.cookieBytes, length, found);
-        this.#freeSlot(slot);
-        this.#flushLater();
+        if (!this.#closed) this.#answerStatus(this.#answers.cookies, slot * format.cookieBytes, length, found);
+        this.#answers.free(slot);
+        this.#answers.flushLater();
       },
-      (error: unknown) => this.#failSlot(slot, Command.BLOCK_STATUS, error),
+      (error: unknown) => this.#answers.failLater(slot, Command.BLOCK_STATUS, error),
     );
   }
 
   #answerStatus(cookie: Uint8Array, cookieAt: number, length: number, extents: readonly Extent[]): void {
     if (extents.length === 0) {
       const error = new CaissonError('bug', 'assertion-failed', 'the device described no extent of a range that it has');
-      this.#answer(cookie, cookieAt, Command.BLOCK_STATUS, Errno.EIO, error);
+      this.#answers.now(cookie, cookieAt, Command.BLOCK_STATUS, Errno.EIO, error);
       return;
     }
     let at = this.#replies.reserve(format.blockStatusBytes(extents.length));
@@ -553,7 +551,7 @@ export class Transmission {
     });
   }
 
-  // Answering
+  // The end
 
   #check(command: number, flags: number, offset: number, length: number): number {
     if (this.#draining) return Errno.ESHUTDOWN;
@@ -564,52 +562,8 @@ export class Transmission {
   #refuse(at: number, command: number, errno: number): boolean {
     this.#at = at + format.requestHeaderBytes;
     this.#metrics.countRequest(command);
-    this.#answer(this.#bytes, at + format.requestCookieOffset, command, errno, undefined);
+    this.#answers.now(this.#bytes, at + format.requestCookieOffset, command, errno);
     return true;
-  }
-
-  /** Answers now, or when the device is done. */
-  #settle(completion: Completion, cookieAt: number, command: number): void {
-    if (completion === undefined) this.#answer(this.#bytes, cookieAt, command, Errno.NONE, undefined);
-    else this.#settleSlot(completion, this.#keepCookie(cookieAt), command);
-  }
-
-  #settleSlot(completion: Promise<void>, slot: number, command: number): void {
-    completion.then(
-      () => this.#answerSlot(slot, command, Errno.NONE, undefined),
-      (error: unknown) => this.#failSlot(slot, command, error),
-    );
-  }
-
-  #failSlot(slot: number, command: number, error: unknown): void {
-    this.#answerSlot(slot, command, errnoOf(error, command), error);
-  }
-
-  #answerSlot(slot: number, command: number, errno: number, error: unknown): void {
-    if (!this.#closed) this.#answer(this.#cookies, slot * format.cookieBytes, command, errno, error);
-    this.#freeSlot(slot);
-    this.#flushLater();
-  }
-
-  #fail(cookie: Uint8Array, cookieAt: number, command: number, error: unknown): void {
-    this.#answer(cookie, cookieAt, command, errnoOf(error, command), error);
-  }
-
-  /** The one place where a reply without data is made. */
-  #answer(cookie: Uint8Array, cookieAt: number, command: number, errno: number, error: unknown): void {
-    const at = this.#replies.reserve(replyBytesMax);
-    const bytes = this.#replies.region.bytes;
-    if (errno === Errno.NONE || !this.#negotiated.structuredReplies) {
-      this.#replies.commit(format.writeSimpleReply(bytes, at, errno, cookie, cookieAt));
-    } else {
-      const after = format.writeChunkHeader(bytes, at, format.ChunkType.ERROR, 6, cookie, cookieAt);
-      format.writeUint32(bytes, after, errno);
-      format.writeUint16(bytes, after + 4, 0);
-      this.#replies.commit(after + 6);
-    }
-    if (errno === Errno.NONE) return;
-    this.#metrics.countError(command);
-    this.#host.logFailure(command, errno, error);
   }
 
   /** The answers to what came before still leave. */
@@ -618,35 +572,13 @@ export class Transmission {
     this.#host.violate(reason);
   }
 
-  #keepCookie(cookieAt: number): number {
-    const slot = this.#freeSlots[this.#slotsUsed]!;
-    this.#slotsUsed += 1;
-    this.#inFlight += 1;
-    format.copyCookie(this.#bytes, cookieAt, this.#cookies, slot * format.cookieBytes);
-    return slot;
-  }
-
-  #freeSlot(slot: number): void {
-    this.#inFlight -= 1;
-    this.#slotsUsed -= 1;
-    this.#freeSlots[this.#slotsUsed] = slot;
-  }
-
-  /** Late answers of one turn of the event loop leave together. */
-  #flushLater(): void {
-    if (this.#flushScheduled || this.#closed) return;
-    this.#flushScheduled = true;
-    setImmediate(this.#flushSoon);
-  }
-
   #finishIfIdle(): void {
     if (this.#closed || !(this.#ending || this.#draining)) return;
-    if (this.#inFlight > 0 || this.#payloadLeft > 0) return;
+    if (this.#answers.inFlight > 0 || this.#payloadLeft > 0) return;
     this.#replies.flush();
     this.#host.finish();
   }
 }
 
-/** An error chunk is the longest reply without data. */
-const replyBytesMax = format.chunkHeaderBytes + 6;
+/** Descriptors of a status answer that must not wait for a buffer. */
 const extentCountWhenShort = 256;
