@@ -123,13 +123,19 @@ async function* bounded(response: http.IncomingMessage): AsyncGenerator<string> 
     for await (const piece of response as AsyncIterable<string>) {
       size += piece.length;
       if (size > adminResponseBytesMax) {
-        throw new CaissonError('invalid', 'limit-exceeded', `the daemon's answer is larger than ${adminResponseBytesMax} bytes`);
+        throw new CaissonError(
+          'invalid',
+          'limit-exceeded',
+          `the daemon's answer is larger than ${adminResponseBytesMax} bytes`,
+        );
       }
       yield piece;
     }
   } catch (error) {
     if (error instanceof CaissonError) throw error;
-    throw new CaissonError('transient', 'daemon-unreachable', 'the daemon went away in the middle of its answer', { cause: error });
+    throw new CaissonError('transient', 'daemon-unreachable', 'the daemon went away in the middle of its answer', {
+      cause: error,
+    });
   }
 }
 
@@ -137,7 +143,9 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CaissonError('io', 'daemon-refused', 'the daemon answered with something that is not JSON', { cause: error });
+    throw new CaissonError('io', 'daemon-refused', 'the daemon answered with something that is not JSON', {
+      cause: error,
+    });
   }
 }
 

@@ -38,5 +38,8 @@ export function errorStatus(error: unknown): number {
 /** The daemon is trusted (same user, its socket is 0600), so its kind and code are taken as they are. */
 export function bodyToError(body: ErrorBody): CaissonError {
   const { kind, code, message, remedy, details } = body.error;
-  return new CaissonError(kind as ErrorKind, code as ErrorCode, message, { ...(remedy === null ? {} : { remedy }), details });
+  return new CaissonError(kind as ErrorKind, code as ErrorCode, message, {
+    ...(remedy === null ? {} : { remedy }),
+    details,
+  });
 }

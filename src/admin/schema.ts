@@ -34,14 +34,18 @@ const secretBytes = z.union([
 export const credential = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('passphrase'), secret: secretBytes }),
   z.strictObject({ kind: z.literal('key-file'), path: absolutePath }),
+  /** For a volume without protection, which anybody can open. */
+  z.strictObject({ kind: z.literal('none') }),
 ]);
+
+const keyKind = z.enum(['passphrase', 'key-file', 'none']);
 
 const protection = z.enum(['sealed', 'none']);
 const durability = z.enum(['local', 'anchored']);
 
-export const keyHint = z.object({ kind: z.enum(['passphrase', 'key-file']), path: z.string().optional() });
+export const keyHint = z.object({ kind: keyKind, path: z.string().optional() });
 
-export const keySlot = z.object({ slot: z.number().int(), kind: z.enum(['passphrase', 'key-file']), description: z.string() });
+export const keySlot = z.object({ slot: z.number().int(), kind: keyKind, description: z.string() });
 
 const volumeSummary = z.object({
   name,
@@ -80,7 +84,6 @@ const sealedInfo = z.object({
   readOnly: z.boolean(),
   latched: z.string().nullable(),
   sealer: z.string(),
-  mappedBlocks: z.number(),
   spoolBytes: byteCount,
   anchoredSequence: z.number(),
   sequence: z.number(),
@@ -131,6 +134,8 @@ const mount = z.object({
   via: z.string(),
   device: z.string(),
   fileSystem: z.string(),
+  /** What an earlier crash had left behind, and how it was put right. */
+  notes: z.array(z.string()),
 });
 
 const daemonStatus = z.object({
@@ -172,7 +177,9 @@ const doctorReport = z.object({
 
 const benchReport = z.object({
   sealer: z.string(),
-  results: z.array(z.object({ job: z.string(), sealedBytesPerSecond: z.number(), plainBytesPerSecond: z.number(), ratio: z.number() })),
+  results: z.array(
+    z.object({ job: z.string(), sealedBytesPerSecond: z.number(), plainBytesPerSecond: z.number(), ratio: z.number() }),
+  ),
 });
 
 const nothing = z.strictObject({});
@@ -183,38 +190,96 @@ const withKey = { name, credential: credential.optional() };
 export const operationSchemas = {
   status: { request: nothing, response: daemonStatus, remote: true, progress: false },
   stop: { request: nothing, response: done, remote: true, progress: false },
-  listVolumes: { request: nothing, response: z.object({ volumes: z.array(volumeSummary) }), remote: true, progress: false },
+  listVolumes: {
+    request: nothing,
+    response: z.object({ volumes: z.array(volumeSummary) }),
+    remote: true,
+    progress: false,
+  },
   createVolume: {
-    request: z.strictObject({ name, size: byteCount, store: z.string().max(4096).optional(), protection, durability, credential, key: keyHint.optional() }),
+    request: z.strictObject({
+      name,
+      size: byteCount,
+      store: z.string().max(4096).optional(),
+      protection,
+      durability,
+      credential,
+      key: keyHint.optional(),
+    }),
     response: volumeDetails,
     remote: true,
     progress: false,
   },
   adoptVolume: {
-    request: z.strictObject({ name, store: z.string().max(4096), volumeId: volumeId.optional(), key: keyHint.optional() }),
+    request: z.strictObject({
+      name,
+      store: z.string().max(4096),
+      volumeId: volumeId.optional(),
+      key: keyHint.optional(),
+    }),
     response: volumeDetails,
     remote: true,
     progress: false,
   },
-  inspectVolume: { request: z.strictObject({ ...withKey, unlock: z.boolean() }), response: volumeDetails, remote: true, progress: false },
-  resizeVolume: { request: z.strictObject({ ...withKey, size: byteCount }), response: volumeDetails, remote: true, progress: false },
+  inspectVolume: {
+    request: z.strictObject({ ...withKey, unlock: z.boolean() }),
+    response: volumeDetails,
+    remote: true,
+    progress: false,
+  },
+  resizeVolume: {
+    request: z.strictObject({ ...withKey, size: byteCount }),
+    response: volumeDetails,
+    remote: true,
+    progress: false,
+  },
   removeVolume: {
     request: z.strictObject({ name, aliasOnly: z.boolean() }),
     response: z.object({ removedObjects: z.number() }),
     remote: true,
     progress: false,
   },
-  verifyVolume: { request: z.strictObject({ ...withKey, public: z.boolean() }), response: verifyReport, remote: true, progress: true },
-  listKeys: { request: z.strictObject({ name }), response: z.object({ slots: z.array(keySlot) }), remote: true, progress: false },
-  addKey: { request: z.strictObject({ ...withKey, newCredential: credential }), response: keySlot, remote: true, progress: false },
-  removeKey: { request: z.strictObject({ ...withKey, slot: z.number().int().min(0).max(31) }), response: done, remote: true, progress: false },
-  changeKey: {
-    request: z.strictObject({ ...withKey, slot: z.number().int().min(0).max(31), newCredential: credential, key: keyHint.optional() }),
+  verifyVolume: {
+    request: z.strictObject({ ...withKey, public: z.boolean() }),
+    response: verifyReport,
+    remote: true,
+    progress: true,
+  },
+  listKeys: {
+    request: z.strictObject({ name }),
+    response: z.object({ slots: z.array(keySlot) }),
+    remote: true,
+    progress: false,
+  },
+  addKey: {
+    request: z.strictObject({ ...withKey, newCredential: credential }),
     response: keySlot,
     remote: true,
     progress: false,
   },
-  generateKey: { request: z.strictObject({ path: absolutePath }), response: z.object({ path: z.string() }), remote: false, progress: false },
+  removeKey: {
+    request: z.strictObject({ ...withKey, slot: z.number().int().min(0).max(31) }),
+    response: done,
+    remote: true,
+    progress: false,
+  },
+  changeKey: {
+    request: z.strictObject({
+      ...withKey,
+      slot: z.number().int().min(0).max(31),
+      newCredential: credential,
+      key: keyHint.optional(),
+    }),
+    response: keySlot,
+    remote: true,
+    progress: false,
+  },
+  generateKey: {
+    request: z.strictObject({ path: absolutePath }),
+    response: z.object({ path: z.string() }),
+    remote: false,
+    progress: false,
+  },
   attachVolume: {
     request: z.strictObject({ ...withKey, socket: absolutePath.optional(), readOnly: z.boolean() }),
     response: volumeExport,
@@ -227,15 +292,27 @@ export const operationSchemas = {
       ...withKey,
       directory: absolutePath,
       makeFileSystem: z.enum(['ext4', 'xfs', 'btrfs']).optional(),
+      force: z.boolean(),
+      mountOptions: z.array(z.string().max(256)).max(32),
       readOnly: z.boolean(),
     }),
     response: mount,
     remote: true,
     progress: false,
   },
-  unmountVolume: { request: z.strictObject({ target: z.string().min(1).max(4096) }), response: z.object({ name, directory: z.string() }), remote: true, progress: false },
+  unmountVolume: {
+    request: z.strictObject({ target: z.string().min(1).max(4096) }),
+    response: z.object({ name, directory: z.string(), notes: z.array(z.string()) }),
+    remote: true,
+    progress: false,
+  },
   doctor: { request: nothing, response: doctorReport, remote: false, progress: false },
-  bench: { request: z.strictObject({ folder: absolutePath.optional(), seconds: z.number().min(0.05).max(60) }), response: benchReport, remote: false, progress: true },
+  bench: {
+    request: z.strictObject({ folder: absolutePath.optional(), seconds: z.number().min(0.05).max(60) }),
+    response: benchReport,
+    remote: false,
+    progress: true,
+  },
 } as const;
 
 export type OperationName = keyof typeof operationSchemas;

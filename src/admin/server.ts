@@ -133,7 +133,12 @@ function tooLarge(): CaissonError {
 }
 
 function otherVersion(asked: string): CaissonError {
-  return new CaissonError('invalid', 'daemon-refused', `the daemon speaks version ${apiVersion} of the admin API, not ${JSON.stringify(asked.substring(0, 16))}`, {
-    remedy: 'Restart the daemon with the same version of Caisson as this command.',
-  });
+  return new CaissonError(
+    'invalid',
+    'daemon-refused',
+    `the daemon speaks version ${apiVersion} of the admin API, not ${JSON.stringify(asked.substring(0, 16))}`,
+    {
+      remedy: 'Restart the daemon with the same version of Caisson as this command.',
+    },
+  );
 }

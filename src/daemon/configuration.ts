@@ -7,7 +7,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import { z } from 'zod';
 import { CaissonError } from '../lib/errors.ts';
-import { configurationBytesMax } from '../lib/limits.ts';
+import { configurationBytesMax, nbdSpinMicrosecondsMax } from '../lib/limits.ts';
 import { isName } from '../lib/names.ts';
 import { parseBytes } from '../lib/sizes.ts';
 import { readSmallFile } from './small-files.ts';
@@ -61,6 +61,8 @@ const configurationSchema = z.strictObject({
   volumes: z.array(z.union([volumeName.transform((name) => ({ name, readOnly: false })), volumeSchema])).default([]),
   tcp: tcpSchema.optional(),
   tuning: tuningSchema.default({}),
+  /** How long an NBD server keeps the event loop awake after a small batch: latency for processor time; 0 is never. */
+  spinMicroseconds: z.number().int().min(0).max(nbdSpinMicrosecondsMax).default(50),
 });
 
 export type Configuration = z.output<typeof configurationSchema>;

@@ -71,7 +71,9 @@ export class VolumeNames {
     await this.#change((volumes) => Object.fromEntries(Object.entries(volumes).filter(([other]) => other !== name)));
   }
 
-  async #change(change: (volumes: Readonly<Record<string, VolumeEntry>>) => Record<string, VolumeEntry>): Promise<void> {
+  async #change(
+    change: (volumes: Readonly<Record<string, VolumeEntry>>) => Record<string, VolumeEntry>,
+  ): Promise<void> {
     makePrivateFolder(this.#file.replace(/\/[^/]*$/, ''));
     await this.#withLock(`${this.#file}.lock`, () => {
       const volumes = change(this.#read());

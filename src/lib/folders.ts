@@ -25,8 +25,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export const socketPathBytesMax = 107;
 
 export function resolveFolders(environment: Environment, userId: number): Folders {
-  const configurationFile = absolute('CAISSON_CONFIG', environment) ?? `${base('XDG_CONFIG_HOME', '.config', environment)}/caisson/config.yaml`;
-  const state = absolute('CAISSON_STATE', environment) ?? `${base('XDG_STATE_HOME', '.local/state', environment)}/caisson`;
+  const configurationFile =
+    absolute('CAISSON_CONFIG', environment) ?? `${base('XDG_CONFIG_HOME', '.config', environment)}/caisson/config.yaml`;
+  const state =
+    absolute('CAISSON_STATE', environment) ?? `${base('XDG_STATE_HOME', '.local/state', environment)}/caisson`;
   const runtime = absolute('CAISSON_RUNTIME', environment) ?? runtimeFolder(environment, userId, state);
   return {
     configurationFile,
@@ -51,9 +53,14 @@ function absolute(name: string, environment: Environment): string | undefined {
   const path = environment[name];
   if (path === undefined || path === '') return undefined;
   if (!path.startsWith('/')) {
-    throw new CaissonError('invalid', 'configuration-invalid', `${name} must be an absolute path, not ${JSON.stringify(path)}`, {
-      remedy: `Set ${name} to a path that begins with "/".`,
-    });
+    throw new CaissonError(
+      'invalid',
+      'configuration-invalid',
+      `${name} must be an absolute path, not ${JSON.stringify(path)}`,
+      {
+        remedy: `Set ${name} to a path that begins with "/".`,
+      },
+    );
   }
   return path.length > 1 ? path.replace(/\/+$/, '') : path;
 }
@@ -64,9 +71,14 @@ function base(name: string, fallback: string, environment: Environment): string 
   if (path !== undefined && path.startsWith('/')) return path.replace(/\/+$/, '');
   const home = environment['HOME'];
   if (home === undefined || !home.startsWith('/')) {
-    throw new CaissonError('invalid', 'configuration-invalid', 'HOME is not set, so there is no place for the configuration', {
-      remedy: 'Set HOME, or set CAISSON_CONFIG, CAISSON_STATE and CAISSON_RUNTIME to absolute paths.',
-    });
+    throw new CaissonError(
+      'invalid',
+      'configuration-invalid',
+      'HOME is not set, so there is no place for the configuration',
+      {
+        remedy: 'Set HOME, or set CAISSON_CONFIG, CAISSON_STATE and CAISSON_RUNTIME to absolute paths.',
+      },
+    );
   }
   return `${home.replace(/\/+$/, '')}/${fallback}`;
 }

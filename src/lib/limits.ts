@@ -176,3 +176,5 @@ export const lockedBlocksMax = 65_536;
 /** Other processes hold the lock of an anchor file for two syncs at most; whoever waits longer gets `timeout`. */
 export const anchorLockWaitMillisecondsMax = 10_000;
 export const anchorLockRetryMilliseconds = 5;
+/** Map objects open at one time for reading. */
+export const mapObjectsOpenMax = 64;

@@ -15,7 +15,12 @@ export function isName(text: string): boolean {
 
 export function checkName(text: string): string {
   if (isName(text)) return text;
-  throw new CaissonError('invalid', 'name-invalid', `${JSON.stringify(text.substring(0, 80))} is not a name for a volume`, {
-    remedy: `Use 1 to ${nameCharactersMax} of a-z, 0-9, ".", "_" and "-", beginning with a letter or a digit.`,
-  });
+  throw new CaissonError(
+    'invalid',
+    'name-invalid',
+    `${JSON.stringify(text.substring(0, 80))} is not a name for a volume`,
+    {
+      remedy: `Use 1 to ${nameCharactersMax} of a-z, 0-9, ".", "_" and "-", beginning with a letter or a digit.`,
+    },
+  );
 }

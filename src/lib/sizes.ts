@@ -18,7 +18,8 @@ export function parseBytes(text: string): number {
   const factor = unit === '' ? 1 : 1024 ** (unitLetters.indexOf(unit.toLowerCase()) + 1);
   const bytes = Number(`${whole}.${fraction || '0'}`) * factor;
   if (!Number.isSafeInteger(bytes)) {
-    const remedy = bytes > Number.MAX_SAFE_INTEGER ? 'Choose a smaller size.' : 'Choose a size that is a whole number of bytes.';
+    const remedy =
+      bytes > Number.MAX_SAFE_INTEGER ? 'Choose a smaller size.' : 'Choose a size that is a whole number of bytes.';
     throw sizeInvalid(`${JSON.stringify(text)} is not a whole number of bytes that can be counted exactly`, remedy);
   }
   return bytes;

@@ -1,0 +1,301 @@
+/** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
+import type { ArgumentSpec, CommandModule, CommandSpec, OptionSpec } from './command.ts';
+
+const demoModule: string = './commands/demo.ts';
+
+const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
+
+const keyOptions: readonly OptionSpec[] = [
+  {
+    flags: '--passphrase-file <file>',
+    description: 'read the passphrase from a file (one trailing newline is dropped)',
+  },
+  { flags: '--passphrase-fd <number>', description: 'read the passphrase from an open file descriptor' },
+  { flags: '--key-file <file>', description: 'use a key file (32 bytes; see "caisson key generate")' },
+];
+
+const newKeyOptions: readonly OptionSpec[] = [
+  { flags: '--new-passphrase-file <file>', description: 'read the new passphrase from a file' },
+  { flags: '--new-passphrase-fd <number>', description: 'read the new passphrase from an open file descriptor' },
+  { flags: '--new-key-file <file>', description: 'the new key is a key file' },
+];
+
+const size: OptionSpec = {
+  flags: '--size <size>',
+  description: 'size of the volume: 10GiB, 10G, 512M or bytes; a multiple of 4096',
+  isRequired: true,
+};
+
+const volumeCommands: readonly CommandSpec[] = [
+  {
+    path: 'volume create',
+    summary: 'create a volume and name it',
+    arguments: [name],
+    options: [
+      size,
+      {
+        flags: '--store <url>',
+        description: 'where it lies, such as dir:/srv/volumes; default: "store" in the configuration',
+      },
+      {
+        flags: '--protection <kind>',
+        description: 'sealed, or none: readable and changeable by whoever reaches the store',
+        choices: ['sealed', 'none'],
+        default: 'sealed',
+      },
+      {
+        flags: '--durability <level>',
+        description: 'what FLUSH waits for',
+        choices: ['local', 'anchored'],
+        default: 'local',
+      },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson volume create data --size 10GiB --store dir:/srv/volumes',
+      'caisson volume create data --size 512M --store /srv/volumes --key-file /etc/caisson/data.key',
+    ],
+    load: () => import('./commands/volume-create.ts'),
+  },
+  {
+    path: 'volume adopt',
+    summary: 'name a volume that exists in a store already',
+    arguments: [name],
+    options: [
+      { flags: '--store <url>', description: 'where it lies', isRequired: true },
+      { flags: '--id <hex>', description: 'its id, where the store holds more than one' },
+      { flags: '--key-file <file>', description: 'remember this key file for it' },
+    ],
+    examples: ['caisson volume adopt data --store dir:/mnt/backup/volumes --id 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b'],
+    load: () => import('./commands/volume-adopt.ts'),
+  },
+  {
+    path: 'volume ls',
+    summary: 'list the volumes that have a name here',
+    arguments: [],
+    options: [],
+    examples: ['caisson volume ls', 'caisson volume ls -o json'],
+    load: () => import('./commands/volume-ls.ts'),
+  },
+  {
+    path: 'volume inspect',
+    summary: 'show what the store tells, and with the key the rest',
+    arguments: [name],
+    options: [{ flags: '--unlock', description: 'open it (read-only) to show its size and state too' }, ...keyOptions],
+    examples: ['caisson volume inspect data', 'caisson volume inspect data --unlock -o json'],
+    load: () => import('./commands/volume-inspect.ts'),
+  },
+  {
+    path: 'volume resize',
+    summary: 'grow or shrink a volume',
+    arguments: [name],
+    options: [
+      size,
+      { flags: '--yes', description: 'shrink without asking: what lies beyond the new end is lost' },
+      ...keyOptions,
+    ],
+    examples: ['caisson volume resize data --size 20GiB'],
+    load: () => import('./commands/volume-resize.ts'),
+  },
+  {
+    path: 'volume rm',
+    summary: 'delete a volume and everything in it',
+    arguments: [name],
+    options: [
+      { flags: '--yes', description: 'do not ask for the name again' },
+      { flags: '--keep-data', description: 'forget only the name here; the store stays as it is' },
+    ],
+    examples: ['caisson volume rm data', 'caisson volume rm data --keep-data --yes'],
+    load: () => import('./commands/volume-rm.ts'),
+  },
+  {
+    path: 'volume verify',
+    summary: 'check every object of a volume',
+    arguments: [name],
+    options: [
+      { flags: '--public', description: 'check digests and signatures only, with no key at all' },
+      ...keyOptions,
+    ],
+    examples: ['caisson volume verify data', 'caisson volume verify data --public -o json'],
+    load: () => import('./commands/volume-verify.ts'),
+  },
+];
+
+const keyCommands: readonly CommandSpec[] = [
+  {
+    path: 'key ls',
+    summary: 'list the keys that open a volume',
+    arguments: [name],
+    options: [],
+    examples: ['caisson key ls data'],
+    load: () => import('./commands/key-ls.ts'),
+  },
+  {
+    path: 'key add',
+    summary: 'let one more key open a volume',
+    arguments: [name],
+    options: [...keyOptions, ...newKeyOptions],
+    examples: ['caisson key add data --new-key-file /etc/caisson/data.key'],
+    load: () => import('./commands/key-add.ts'),
+  },
+  {
+    path: 'key rm',
+    summary: 'take a key away from a volume',
+    arguments: [name, { form: '<slot>', description: 'the slot, as "caisson key ls" shows it' }],
+    options: keyOptions,
+    examples: ['caisson key rm data 1'],
+    load: () => import('./commands/key-rm.ts'),
+  },
+  {
+    path: 'key change',
+    summary: 'put a new key in the place of an old one',
+    arguments: [name, { form: '[slot]', description: 'the slot; may be left out where there is only one' }],
+    options: [...keyOptions, ...newKeyOptions],
+    examples: ['caisson key change data', 'caisson key change data 0 --passphrase-file old --new-passphrase-file new'],
+    load: () => import('./commands/key-change.ts'),
+  },
+  {
+    path: 'key generate',
+    summary: 'make a new key file, readable by its owner alone',
+    arguments: [{ form: '<file>', description: 'the file to create; an existing one is never touched' }],
+    options: [],
+    examples: ['caisson key generate /etc/caisson/data.key'],
+    load: () => import('./commands/key-generate.ts'),
+  },
+];
+
+const daemonCommands: readonly CommandSpec[] = [
+  {
+    path: 'serve',
+    summary: 'open volumes and export them over NBD until told to stop',
+    arguments: [{ form: '[names...]', description: 'what to serve; default: "volumes" in the configuration' }],
+    options: [
+      {
+        flags: '--socket <path>',
+        description: 'the NBD socket, where one volume is served; default: NAME.sock in the runtime folder',
+      },
+      { flags: '--tcp <host:port>', description: 'listen on TCP as well; needs TLS' },
+      { flags: '--tls-cert <file>', description: 'the certificate of this server, PEM' },
+      { flags: '--tls-key <file>', description: 'the key of the certificate, PEM' },
+      { flags: '--tls-ca <file>', description: 'admit only clients whose certificate this authority signed' },
+      { flags: '--psk-file <file>', description: 'admit clients that know a pre-shared key (lines of identity:hex)' },
+      { flags: '--insecure-no-tls', description: 'send the plaintext over TCP as it is' },
+      { flags: '--read-only', description: 'serve without taking writes' },
+      { flags: '--ready-fd <number>', description: 'write "ready" to this descriptor once everything is served' },
+      { flags: '--background', description: 'stop with the last volume', isHidden: true },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson serve data',
+      'caisson serve data --tcp 0.0.0.0:10809 --tls-cert server.pem --tls-key server.key --tls-ca clients.pem',
+    ],
+    load: () => import('./commands/serve.ts'),
+  },
+  {
+    path: 'attach',
+    summary: 'have the running daemon open one more volume',
+    arguments: [name],
+    options: [
+      { flags: '--socket <path>', description: 'the NBD socket; default: NAME.sock in the runtime folder' },
+      { flags: '--read-only', description: 'without taking writes' },
+      ...keyOptions,
+    ],
+    examples: ['caisson attach logs'],
+    load: () => import('./commands/attach.ts'),
+  },
+  {
+    path: 'detach',
+    summary: 'have the running daemon close a volume',
+    arguments: [name],
+    options: [],
+    examples: ['caisson detach logs'],
+    load: () => import('./commands/detach.ts'),
+  },
+  {
+    path: 'mount',
+    summary: 'mount the file system on a volume; starts a daemon where none runs',
+    arguments: [name, { form: '<directory>', description: 'where to mount it' }],
+    options: [
+      {
+        flags: '--mkfs <type>',
+        description: 'make a file system first, on a volume that holds none',
+        choices: ['ext4', 'xfs', 'btrfs'],
+      },
+      { flags: '--force', description: 'with --mkfs: overwrite a file system that is there' },
+      { flags: '--mount-options <list>', description: 'for mount(8), separated by commas: noatime,discard' },
+      { flags: '--read-only', description: 'mount without taking writes' },
+      ...keyOptions,
+    ],
+    examples: ['caisson mount data /mnt/data --mkfs ext4', 'caisson mount data /mnt/data'],
+    load: () => import('./commands/mount.ts'),
+  },
+  {
+    path: 'umount',
+    summary: 'undo a mount, also one that a crashed daemon left behind',
+    arguments: [{ form: '<target>', description: 'the name of the volume, or the directory' }],
+    options: [],
+    examples: ['caisson umount data', 'caisson umount /mnt/data'],
+    load: () => import('./commands/umount.ts'),
+  },
+  {
+    path: 'status',
+    summary: 'show what the running daemon serves',
+    arguments: [],
+    options: [{ flags: '--metrics', description: 'print its metrics in Prometheus format instead' }],
+    examples: ['caisson status', 'caisson status --metrics'],
+    load: () => import('./commands/status.ts'),
+  },
+  {
+    path: 'stop',
+    summary: 'tell the running daemon to close everything and end',
+    arguments: [],
+    options: [],
+    examples: ['caisson stop'],
+    load: () => import('./commands/stop.ts'),
+  },
+];
+
+const machineCommands: readonly CommandSpec[] = [
+  {
+    path: 'doctor',
+    summary: 'check that this machine has what Caisson needs',
+    arguments: [],
+    options: [],
+    examples: ['caisson doctor', 'caisson doctor -o json'],
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
+    path: 'bench',
+    summary: 'measure what sealing costs on this machine, in seconds',
+    arguments: [],
+    options: [
+      { flags: '--folder <folder>', description: 'where the scratch volume lies; default: the temporary folder' },
+      { flags: '--seconds <number>', description: 'time for each of the jobs', default: '0.5' },
+    ],
+    examples: ['caisson bench', 'caisson bench --folder /srv --seconds 2'],
+    load: () => import('./commands/bench.ts'),
+  },
+  {
+    path: 'demo',
+    summary: 'show the whole thing once, on a volume made for it',
+    arguments: [],
+    options: [],
+    examples: ['caisson demo'],
+    load: () => import(demoModule) as Promise<CommandModule>,
+  },
+  {
+    path: 'completion',
+    summary: 'print the completion script of a shell',
+    arguments: [{ form: '<shell>', description: 'the shell', choices: ['bash', 'zsh', 'fish'] }],
+    options: [],
+    examples: ['caisson completion bash > /etc/bash_completion.d/caisson', 'caisson completion fish | source'],
+    load: () => import('./commands/completion.ts'),
+  },
+];
+
+export const commandTable: readonly CommandSpec[] = [
+  ...volumeCommands,
+  ...keyCommands,
+  ...daemonCommands,
+  ...machineCommands,
+];

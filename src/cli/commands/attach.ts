@@ -1,0 +1,20 @@
+/** `caisson attach NAME`. */
+import { resolve } from 'node:path';
+import { checkName } from '../../lib/names.ts';
+import type { RunCommand } from '../command.ts';
+import { textOption, unlockingKey } from '../keys.ts';
+import { requireDaemon } from '../reach.ts';
+
+export const run: RunCommand = async (context, [name = ''], options) => {
+  checkName(name);
+  const daemon = await requireDaemon(context);
+  const socket = textOption(options, 'socket');
+  const credential = await unlockingKey(daemon, name, options);
+  const attached = await daemon.attachVolume({
+    name,
+    credential,
+    readOnly: options['readOnly'] === true,
+    ...(socket === undefined ? {} : { socket: resolve(socket) }),
+  });
+  context.output.result(attached, () => `serving ${name} at ${attached.uri}`);
+};

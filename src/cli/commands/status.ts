@@ -1,0 +1,35 @@
+/** `caisson status`. */
+import type { DaemonStatus } from '../../admin/schema.ts';
+import { formatBytes } from '../../lib/sizes.ts';
+import type { RunCommand } from '../command.ts';
+import { table } from '../output.ts';
+import { requireDaemon } from '../reach.ts';
+
+export const run: RunCommand = async (context, _args, options) => {
+  const daemon = await requireDaemon(context);
+  if (options['metrics'] === true) {
+    const { readMetrics } = await import('../../admin/client.ts');
+    context.output.verbatim(await readMetrics((await context.local()).adminSocket));
+    return;
+  }
+  const status = await daemon.status({});
+  context.output.result(status, () => describe(status));
+};
+
+function describe(status: DaemonStatus): string {
+  const head = `caisson ${status.version}, process ${status.pid}${status.background ? ' (background)' : ''}, up ${status.uptimeSeconds} s, ${formatBytes(status.residentBytes)}, sealer ${status.sealer}`;
+  const tcp = status.tcp === null ? [] : [`listening on ${status.tcp}`];
+  if (status.volumes.length === 0) return [head, ...tcp, 'no volume is open'].join('\n');
+  const rows = status.volumes.map((volume) => [
+    volume.name,
+    formatBytes(volume.size),
+    volume.latched === null ? (volume.readOnly ? 'read-only' : 'good') : `LATCHED: ${volume.latched}`,
+    formatBytes(volume.bytesRead),
+    formatBytes(volume.bytesWritten),
+    volume.mountedOn ?? '-',
+    volume.socket,
+  ]);
+  return [head, ...tcp, table([['NAME', 'SIZE', 'STATE', 'READ', 'WRITTEN', 'MOUNTED ON', 'SOCKET'], ...rows])].join(
+    '\n',
+  );
+}

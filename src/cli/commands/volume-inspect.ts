@@ -1,0 +1,45 @@
+/** `caisson volume inspect NAME`. */
+import type { VolumeDetails } from '../../admin/schema.ts';
+import { checkName } from '../../lib/names.ts';
+import { formatBytes } from '../../lib/sizes.ts';
+import type { RunCommand } from '../command.ts';
+import { keyFromOptions, unlockingKey } from '../keys.ts';
+import { table } from '../output.ts';
+import { operationsFor } from '../reach.ts';
+
+export const run: RunCommand = async (context, [name = ''], options) => {
+  checkName(name);
+  const operations = await operationsFor(context, name);
+  const unlock = options['unlock'] === true || keyFromOptions(options) !== undefined;
+  const credential = unlock ? await unlockingKey(operations, name, options) : undefined;
+  const details = await operations.inspectVolume({ name, unlock, credential });
+  context.output.result(details, () => describe(details));
+};
+
+export function describe({ name, store, open, public: shown, sealed }: VolumeDetails): string {
+  const rows: string[][] = [
+    ['name', name],
+    ['id', shown.volumeId],
+    ['store', store],
+    ['state', open ? 'open in the daemon' : 'closed'],
+    [
+      'protection',
+      shown.protection === 'none' ? 'none: anyone who reaches the store can read and change it' : 'sealed',
+    ],
+    ['format', String(shown.formatVersion)],
+    ['manifest', `${shown.manifestNumber} (${shown.manifestDigest})`],
+    ['writer', `epoch ${shown.epoch}, key ${shown.writerKey}`],
+    ['objects', `${shown.objectCount}, ${formatBytes(shown.objectBytes)}`],
+    ...shown.keySlots.map(({ slot, kind, description }) => [`key ${slot}`, `${kind}: ${description}`]),
+  ];
+  if (sealed === null) return table([...rows, ['size', 'sealed; show it with --unlock']]);
+  rows.push(
+    ['size', `${formatBytes(sealed.size)} (${sealed.size} bytes)`],
+    ['durability', sealed.durability],
+    ['writable', sealed.latched ?? (sealed.readOnly ? 'no' : 'yes')],
+    ['sealer', sealed.sealer],
+    ['spool', formatBytes(sealed.spoolBytes)],
+    ['records', `${sealed.sequence} written, ${sealed.anchoredSequence} anchored`],
+  );
+  return table(rows);
+}

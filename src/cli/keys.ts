@@ -1,0 +1,145 @@
+/**
+ * Where a command's key comes from: a file, a descriptor, a key file, or the terminal. Never an
+ * argument (any user of the machine can read those), never the environment (children inherit it).
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Operations } from '../admin/operations.ts';
+import type { Credential, KeyHint } from '../admin/schema.ts';
+import { CaissonError, messageOf } from '../lib/errors.ts';
+import { passphraseBytesMax } from '../lib/limits.ts';
+import type { CommandOptions } from './command.ts';
+import { askNewSecret, askSecret, isInteractive } from './terminal.ts';
+
+export interface GivenKey {
+  readonly credential: Credential;
+  /** What volumes.json may remember: a path that will still lead to the key tomorrow. */
+  readonly hint: KeyHint;
+}
+
+/** The key that the options name, or undefined when they name none. */
+export function keyFromOptions(options: CommandOptions, isNew = false): GivenKey | undefined {
+  const prefix = isNew ? 'new-' : '';
+  const given = {
+    passphraseFile: textOption(options, isNew ? 'newPassphraseFile' : 'passphraseFile'),
+    passphraseFd: textOption(options, isNew ? 'newPassphraseFd' : 'passphraseFd'),
+    keyFile: textOption(options, isNew ? 'newKeyFile' : 'keyFile'),
+  };
+  const count = Object.values(given).filter((value) => value !== undefined).length;
+  if (count === 0) return undefined;
+  if (count > 1) {
+    const flags = ['passphrase-file', 'passphrase-fd', 'key-file'].map((flag) => `--${prefix}${flag}`).join(', ');
+    throw new CaissonError('invalid', 'argument-invalid', 'more than one key was given', {
+      remedy: `Give one of ${flags}.`,
+    });
+  }
+  if (given.keyFile !== undefined) {
+    const path = resolve(given.keyFile);
+    return { credential: { kind: 'key-file', path }, hint: { kind: 'key-file', path } };
+  }
+  if (given.passphraseFile !== undefined) {
+    const path = resolve(given.passphraseFile);
+    const secret = readSecretFile(path, `--${prefix}passphrase-file`);
+    return {
+      credential: { kind: 'passphrase', secret },
+      hint: { kind: 'passphrase', ...(isLasting(path) ? { path } : {}) },
+    };
+  }
+  const secret = readSecret(
+    descriptorOf(given.passphraseFd ?? ''),
+    `descriptor ${given.passphraseFd}`,
+    `--${prefix}passphrase-fd`,
+  );
+  return { credential: { kind: 'passphrase', secret }, hint: { kind: 'passphrase' } };
+}
+
+/** For a new volume or slot: what the options name, else a passphrase typed twice. */
+export async function newKey(options: CommandOptions, question: string, isNew = false): Promise<GivenKey> {
+  const given = keyFromOptions(options, isNew);
+  if (given !== undefined) return given;
+  if (!isInteractive()) {
+    const prefix = isNew ? 'new-' : '';
+    throw new CaissonError('denied', 'key-source-unavailable', 'no key was given, and there is no terminal to ask on', {
+      remedy: `Give --${prefix}passphrase-file, --${prefix}passphrase-fd or --${prefix}key-file.`,
+    });
+  }
+  return { credential: { kind: 'passphrase', secret: await askNewSecret(question) }, hint: { kind: 'passphrase' } };
+}
+
+/**
+ * For an existing volume: what the options name, else nothing where the volume's own hint leads to a
+ * key, else a passphrase from the terminal. Undefined lets the operation find or refuse by itself.
+ */
+export async function unlockingKey(
+  operations: Operations,
+  name: string,
+  options: CommandOptions,
+): Promise<Credential | undefined> {
+  const given = keyFromOptions(options);
+  if (given !== undefined) return given.credential;
+  const { volumes } = await operations.listVolumes({});
+  const volume = volumes.find((candidate) => candidate.name === name);
+  if (volume === undefined || volume.open || volume.key.kind !== 'passphrase' || volume.key.path !== undefined)
+    return undefined;
+  if (!isInteractive()) return undefined;
+  return { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };
+}
+
+export function textOption(options: CommandOptions, key: string): string | undefined {
+  const value = options[key];
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** `<(command)` and /dev/stdin are gone when the command ends. */
+function isLasting(path: string): boolean {
+  return !/^\/(dev|proc)\//.test(path);
+}
+
+function descriptorOf(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw new CaissonError('invalid', 'argument-invalid', `${JSON.stringify(text)} is not the number of a descriptor`, {
+    remedy: 'Give the number of an open descriptor, such as --passphrase-fd 3 3<file.',
+  });
+}
+
+function readSecretFile(path: string, option: string): Uint8Array {
+  let descriptor;
+  try {
+    descriptor = openSync(path, 'r');
+  } catch (error) {
+    throw unreadable(path, option, error);
+  }
+  try {
+    return readSecret(descriptor, path, option);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** One byte more than is allowed, so that a longer secret is refused and not cut. */
+function readSecret(descriptor: number, place: string, option: string): Uint8Array {
+  const bytes = new Uint8Array(passphraseBytesMax + 1);
+  let length = 0;
+  try {
+    while (length < bytes.length) {
+      const count = readSync(descriptor, bytes, length, bytes.length - length, null);
+      if (count === 0) break;
+      length += count;
+    }
+  } catch (error) {
+    throw unreadable(place, option, error);
+  }
+  return bytes.subarray(0, length);
+}
+
+function unreadable(place: string, option: string, error: unknown): CaissonError {
+  return new CaissonError(
+    'denied',
+    'key-source-unavailable',
+    `the passphrase cannot be read from ${place}: ${messageOf(error)}`,
+    {
+      remedy: `Give ${option} something that can be read.`,
+      cause: error,
+    },
+  );
+}

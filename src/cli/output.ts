@@ -1,0 +1,129 @@
+/**
+ * What a command says: its result on stdout, everything else on stderr. With `-o json` the result
+ * is one line of JSON with stable fields, an error is one line on stderr, and nothing else is said.
+ *
+ * Invariant: text that came from a store or a daemon is stripped of control characters before a
+ * terminal sees it.
+ */
+import { writeSync } from 'node:fs';
+import { errorToBody, toCaissonError } from '../admin/error-body.ts';
+import { exitCodeOf } from './exit-code.ts';
+
+export type OutputFormat = 'text' | 'json';
+
+export interface Progress {
+  update(done: number, total: number, unit: string): void;
+  stop(): void;
+}
+
+export class Output {
+  readonly format: OutputFormat;
+  readonly isDebug: boolean;
+
+  constructor(format: OutputFormat, isDebug: boolean) {
+    this.format = format;
+    this.isDebug = isDebug;
+  }
+
+  result(value: unknown, text: () => string): void {
+    write(1, this.format === 'json' ? JSON.stringify(value) : text());
+  }
+
+  /** A script or a metrics page: the same in either format. */
+  verbatim(text: string): void {
+    write(1, text.replace(/\n$/, ''));
+  }
+
+  /** For people; silent with `-o json`. */
+  note(text: string): void {
+    if (this.format === 'text') write(2, text);
+  }
+
+  /** Says what went wrong and gives the exit code. */
+  failure(thrown: unknown): number {
+    const error = toCaissonError(thrown);
+    if (this.format === 'json') {
+      write(2, JSON.stringify(errorToBody(error)));
+    } else {
+      const remedy = error.remedy === undefined ? '' : `\n  what to do: ${printable(error.remedy)}`;
+      write(2, `caisson: ${printable(error.message)}${remedy}`);
+    }
+    if (this.isDebug) write(2, stackOf(error));
+    return exitCodeOf(error);
+  }
+
+  /** A bar on a terminal, now and then a line elsewhere, nothing with `-o json`. */
+  async progress(title: string): Promise<Progress> {
+    if (this.format === 'json') return silentProgress;
+    if (process.stderr.isTTY) return barProgress(title);
+    return lineProgress(title, (line) => write(2, line));
+  }
+}
+
+const silentProgress: Progress = { update: () => undefined, stop: () => undefined };
+
+async function barProgress(title: string): Promise<Progress> {
+  const { progress } = await import('@clack/prompts');
+  const steps = 100;
+  const bar = progress({ max: steps, output: process.stderr });
+  let shown = 0;
+  bar.start(title);
+  return {
+    update: (done, total, unit) => {
+      const step = total === 0 ? steps : Math.floor((done / total) * steps);
+      bar.advance(Math.max(0, step - shown), `${title}: ${done} of ${total} ${unit}`);
+      shown = Math.max(shown, step);
+    },
+    stop: () => bar.clear(),
+  };
+}
+
+/** One line for every tenth of the work. */
+function lineProgress(title: string, say: (line: string) => void): Progress {
+  let shown = 0;
+  return {
+    update: (done, total, unit) => {
+      const tenth = total === 0 ? 10 : Math.floor((done / total) * 10);
+      if (tenth <= shown) return;
+      shown = tenth;
+      say(`${title}: ${done} of ${total} ${unit}`);
+    },
+    stop: () => undefined,
+  };
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  return rows
+    .map((row) =>
+      row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '),
+    )
+    .join('\n');
+}
+
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '?');
+}
+
+/** Synchronous: process.exit must not cut the last line, and a closed pipe must not be an error of ours. */
+function write(descriptor: 1 | 2, text: string): void {
+  let rest = Buffer.from(`${text}\n`);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(descriptor, rest));
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : '';
+      if (code === 'EAGAIN') continue;
+      if (code === 'EPIPE') return;
+      throw error;
+    }
+  }
+}
+
+function stackOf(error: Error): string {
+  const own = error.stack ?? String(error);
+  return error.cause instanceof Error ? `${own}\ncaused by ${stackOf(error.cause)}` : own;
+}

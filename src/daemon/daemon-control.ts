@@ -1,0 +1,156 @@
+/**
+ * What only a running daemon can do: hold volumes open, export them, mount them, tell its state, stop.
+ *
+ * A daemon that `caisson mount` started in the background stops by itself with the last volume it
+ * holds; one that a person started stays until it is told to stop.
+ */
+import type { OperationRequest, OperationResponse } from '../admin/operations.ts';
+import type { DaemonStatus, MountAnswer, VolumeExport } from '../admin/schema.ts';
+import { CaissonError } from '../lib/errors.ts';
+import type { Folders } from '../lib/folders.ts';
+import { credentialOfEntry } from './credentials.ts';
+import type { VolumeLog } from '../volume/volume-types.ts';
+import type { MountedVolume, Mounts, Parts } from './parts.ts';
+import { exportOf } from './volume-host.ts';
+import type { AttachedBy, VolumeHost } from './volume-host.ts';
+import type { VolumeNames } from './volume-names.ts';
+
+export interface DaemonControlOptions {
+  readonly parts: Parts;
+  readonly names: VolumeNames;
+  readonly host: VolumeHost;
+  readonly folders: Folders;
+  readonly version: string;
+  readonly background: boolean;
+  readonly log: VolumeLog;
+  readonly requestStop: () => void;
+}
+
+export class DaemonControl {
+  readonly host: VolumeHost;
+  readonly #options: DaemonControlOptions;
+  /** Directory by volume name, of what this daemon mounted. */
+  readonly #mounted = new Map<string, MountedVolume>();
+
+  constructor(options: DaemonControlOptions) {
+    this.#options = options;
+    this.host = options.host;
+  }
+
+  async status(): Promise<DaemonStatus> {
+    const { parts, folders, version, background } = this.#options;
+    return {
+      version,
+      pid: process.pid,
+      uptimeSeconds: Math.floor(process.uptime()),
+      background,
+      adminSocket: folders.adminSocket,
+      tcp: this.host.tcp?.address ?? null,
+      sealer: (await parts.sealer()).name,
+      residentBytes: process.memoryUsage.rss(),
+      volumes: this.host.list().map((hosted) => {
+        const { volume } = hosted;
+        const stats = volume.stats();
+        const { latched, spoolBytes } = volume.info();
+        return {
+          ...exportOf(hosted),
+          latched: latched ?? null,
+          spoolBytes,
+          unanchoredRecords: stats.unanchoredRecords,
+          reads: stats.reads,
+          writes: stats.writes,
+          flushes: stats.flushes,
+          bytesRead: stats.bytesRead,
+          bytesWritten: stats.bytesWritten,
+          mountedOn: this.#mounted.get(hosted.name)?.directory ?? null,
+        };
+      }),
+    };
+  }
+
+  async stop(): Promise<Record<string, never>> {
+    this.#options.requestStop();
+    return {};
+  }
+
+  async attach(request: OperationRequest<'attachVolume'>, by: AttachedBy = 'command'): Promise<VolumeExport> {
+    const { parts, names, folders } = this.#options;
+    const { name, socket, readOnly } = request;
+    const entry = names.find(name);
+    const credential = request.credential ?? (await credentialOfEntry(parts, name, entry));
+    return this.host.attach({
+      name,
+      entry,
+      credential,
+      socket: socket ?? `${folders.runtime}/${name}.sock`,
+      readOnly,
+      by,
+    });
+  }
+
+  async detach(name: string): Promise<Record<string, never>> {
+    const mounted = this.#mounted.get(name);
+    if (mounted !== undefined) {
+      throw new CaissonError('fenced', 'volume-busy', `${name} is mounted on ${mounted.directory}`, {
+        remedy: `Unmount it with "caisson umount ${name}".`,
+        details: { name, directory: mounted.directory },
+      });
+    }
+    await this.host.detach(name);
+    this.#stopWhenIdle();
+    return {};
+  }
+
+  async mount(request: OperationRequest<'mountVolume'>): Promise<MountAnswer> {
+    const { name, directory, makeFileSystem, readOnly, credential, force, mountOptions } = request;
+    const mounts = await this.#mounts();
+    const isNew = this.host.get(name) === undefined;
+    if (isNew) await this.attach({ name, credential, readOnly }, 'mount');
+    try {
+      const hosted = this.host.get(name);
+      if (hosted === undefined) throw new CaissonError('closed', 'volume-closed', `${name} was closed meanwhile`);
+      const nbdSocket = hosted.listener.address;
+      const mounted = await mounts.mount({
+        name,
+        device: hosted.volume,
+        nbdSocket,
+        directory,
+        makeFileSystem,
+        force,
+        mountOptions,
+      });
+      this.#mounted.set(name, mounted);
+      return { ...mounted, notes: [...mounted.notes] };
+    } catch (error) {
+      if (isNew) await this.host.detach(name).catch(() => undefined);
+      this.#stopWhenIdle();
+      throw error;
+    }
+  }
+
+  async unmount(target: string): Promise<OperationResponse<'unmountVolume'>> {
+    const mounts = await this.#mounts();
+    const unmounted = await mounts.unmount(target);
+    this.#mounted.delete(unmounted.name);
+    // Only what the mount itself opened goes with it.
+    if (this.host.get(unmounted.name)?.by === 'mount') await this.host.detach(unmounted.name);
+    this.#stopWhenIdle();
+    return { ...unmounted, notes: [...unmounted.notes] };
+  }
+
+  /** Before the daemon stops: a mount whose server is gone would hang whoever touches it. */
+  async unmountAll(): Promise<void> {
+    for (const name of [...this.#mounted.keys()]) {
+      const mounts = await this.#mounts();
+      await mounts.unmount(name);
+      this.#mounted.delete(name);
+    }
+  }
+
+  #stopWhenIdle(): void {
+    if (this.#options.background && this.host.list().length === 0) this.#options.requestStop();
+  }
+  #mounts(): Promise<Mounts> {
+    return this.#options.parts.mounts(this.#options.log);
+  }
+}

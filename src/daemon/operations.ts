@@ -1,0 +1,363 @@
+/**
+ * Carries out every operation of the admin API, in the daemon or in a command's own process; the
+ * only difference is whether a `VolumeHost` holds volumes open.
+ *
+ * Invariant: a volume that the host holds is used where it is, with no key asked; any other is
+ * opened under its writer lock for the one operation and closed again, whatever happens.
+ */
+import type { OperationProgress, OperationRequest, OperationResponse, Operations } from '../admin/operations.ts';
+import type { Credential, KeyHint, VolumeDetails } from '../admin/schema.ts';
+import { CaissonError } from '../lib/errors.ts';
+import type { Folders } from '../lib/folders.ts';
+import { checkName } from '../lib/names.ts';
+import { checkVolumeSize } from '../lib/sizes.ts';
+import type { KeySource } from '../keys/key-source.ts';
+import type { PublicVolumeInfo, Volume, VolumeInfo, VolumeLog } from '../volume/volume-types.ts';
+import { credentialOfEntry } from './credentials.ts';
+import type { DaemonControl } from './daemon-control.ts';
+import type { OpenEnvironment, Parts } from './parts.ts';
+import type { VolumeHost } from './volume-host.ts';
+import type { VolumeEntry, VolumeNames } from './volume-names.ts';
+
+export interface OperationsContext {
+  readonly parts: Parts;
+  readonly names: VolumeNames;
+  readonly folders: Folders;
+  readonly log: VolumeLog;
+  /** Present in the daemon only. */
+  readonly daemon: DaemonControl | undefined;
+}
+
+export function createOperations(context: OperationsContext): Operations {
+  const { parts, names, daemon } = context;
+  const volumes = new VolumeAccess(context);
+  return {
+    status: async () => requireDaemon(daemon).status(),
+    stop: async () => requireDaemon(daemon).stop(),
+    attachVolume: async (request) => requireDaemon(daemon).attach(request),
+    detachVolume: async ({ name }) => requireDaemon(daemon).detach(checkName(name)),
+    mountVolume: async (request) => requireDaemon(daemon).mount(request),
+    unmountVolume: async ({ target }) => {
+      if (daemon !== undefined) return daemon.unmount(target);
+      const unmounted = await (await parts.mounts(context.log)).unmount(target);
+      return { ...unmounted, notes: [...unmounted.notes] };
+    },
+    listVolumes: async () => ({
+      volumes: [...names.list()].map(([name, entry]) => ({
+        name,
+        ...entry,
+        open: volumes.host?.get(name) !== undefined,
+      })),
+    }),
+    createVolume: async (request) => createVolume(context, request),
+    adoptVolume: async (request) => adoptVolume(context, request),
+    inspectVolume: async ({ name, credential, unlock }) => volumes.inspect(name, credential, unlock),
+    resizeVolume: async ({ name, size, credential }) => {
+      checkVolumeSize(size);
+      return volumes.use(name, credential, async (volume, entry) => {
+        await volume.resize(size);
+        return detailsOf(name, entry, volume.info(), volumes.host?.get(name) !== undefined);
+      });
+    },
+    removeVolume: async ({ name, aliasOnly }) => removeVolume(context, name, aliasOnly),
+    verifyVolume: async (request, onProgress) => volumes.verify(request, onProgress),
+    listKeys: async ({ name }) => ({ slots: [...(await volumes.publicInfo(name)).keySlots] }),
+    addKey: async ({ name, credential, newCredential }) => {
+      const source = await parts.keySource(newCredential);
+      return volumes.use(name, credential, async (volume) => volume.addKey(source));
+    },
+    removeKey: async ({ name, credential, slot }) => {
+      await volumes.use(name, credential, async (volume) => volume.removeKey(slot));
+      return {};
+    },
+    changeKey: async ({ name, credential, slot, newCredential, key }) => {
+      const source = await parts.keySource(newCredential);
+      const changed = await volumes.use(name, credential, async (volume) => volume.changeKey(slot, source));
+      if (key !== undefined) await names.replaceKeyHint(name, key);
+      return changed;
+    },
+    generateKey: async ({ path: file }) => {
+      await parts.generateKeyFile(file);
+      return { path: file };
+    },
+    doctor: async () => (await import('./doctor.ts')).examine(context),
+    bench: async (request, onProgress) => (await import('./bench.ts')).measure(context, request, onProgress),
+  };
+}
+
+/** Finds a volume where it is: held by this process, or in its store. */
+class VolumeAccess {
+  readonly #context: OperationsContext;
+
+  constructor(context: OperationsContext) {
+    this.#context = context;
+  }
+
+  get host(): VolumeHost | undefined {
+    return this.#context.daemon?.host;
+  }
+
+  async use<Value>(
+    name: string,
+    credential: Credential | undefined,
+    act: (volume: Volume, entry: VolumeEntry) => Promise<Value>,
+    readOnly = false,
+  ): Promise<Value> {
+    const entry = this.#context.names.find(name);
+    const hosted = this.host?.get(name);
+    if (hosted !== undefined) return act(hosted.volume, entry);
+    const { parts } = this.#context;
+    const keySource = await this.#keySource(name, entry, credential);
+    return this.#withEnvironment(entry, async ({ environment }) => {
+      const engine = await parts.engine();
+      const volume = await engine.openVolume(environment, { volumeId: bytesOfId(entry.volumeId), keySource, readOnly });
+      return closing(
+        () => volume.close(),
+        () => act(volume, entry),
+      );
+    });
+  }
+
+  async publicInfo(name: string): Promise<PublicVolumeInfo> {
+    const entry = this.#context.names.find(name);
+    const hosted = this.host?.get(name);
+    if (hosted !== undefined) return hosted.volume.info();
+    const engine = await this.#context.parts.engine();
+    return this.#withEnvironment(entry, ({ environment }) =>
+      engine.inspectVolume(environment, bytesOfId(entry.volumeId)),
+    );
+  }
+
+  async inspect(name: string, credential: Credential | undefined, unlock: boolean): Promise<VolumeDetails> {
+    const isOpen = this.host?.get(name) !== undefined;
+    if (isOpen || unlock) {
+      return this.use(name, credential, async (volume, entry) => detailsOf(name, entry, volume.info(), isOpen), true);
+    }
+    const entry = this.#context.names.find(name);
+    return detailsOf(name, entry, await this.publicInfo(name), false);
+  }
+
+  async verify(
+    request: OperationRequest<'verifyVolume'>,
+    onProgress: OperationProgress | undefined,
+  ): Promise<OperationResponse<'verifyVolume'>> {
+    const { name, credential } = request;
+    const entry = this.#context.names.find(name);
+    const engine = await this.#context.parts.engine();
+    const keySource = request.public ? undefined : await this.#keySource(name, entry, credential);
+    const hosted = this.host?.get(name);
+    // What is still in the spool is not yet named by a manifest: publish it, then check what is published.
+    if (hosted !== undefined && !hosted.volume.readOnly) await hosted.volume.checkpoint();
+    const run = async ({ environment }: OpenEnvironment): Promise<OperationResponse<'verifyVolume'>> => {
+      const report = await engine.verifyVolume(environment, {
+        volumeId: bytesOfId(entry.volumeId),
+        ...(keySource === undefined ? {} : { keySource }),
+        ...(onProgress === undefined ? {} : { onProgress }),
+      });
+      return { ...report, orphans: [...report.orphans], findings: [...report.findings] };
+    };
+    return hosted === undefined ? this.#withEnvironment(entry, run) : run(hosted.environment);
+  }
+
+  async #keySource(name: string, entry: VolumeEntry, credential: Credential | undefined): Promise<KeySource> {
+    const { parts } = this.#context;
+    return parts.keySource(credential ?? (await credentialOfEntry(parts, name, entry)));
+  }
+
+  async #withEnvironment<Value>(
+    entry: VolumeEntry,
+    act: (environment: OpenEnvironment) => Promise<Value>,
+  ): Promise<Value> {
+    const environment = await this.#context.parts.openEnvironment(entry.store, {
+      create: false,
+      log: this.#context.log,
+    });
+    return closing(
+      () => environment.close(),
+      () => act(environment),
+    );
+  }
+}
+
+async function createVolume(
+  { parts, names, log }: OperationsContext,
+  request: OperationRequest<'createVolume'>,
+): Promise<VolumeDetails> {
+  const { name, size, protection, durability, credential } = request;
+  names.checkFree(name);
+  checkVolumeSize(size);
+  const storeUrl = request.store ?? parts.configuration.store;
+  if (storeUrl === undefined) {
+    throw new CaissonError('invalid', 'argument-invalid', 'no store was given', {
+      remedy: 'Say where with --store dir:/some/folder, or set "store" in the configuration.',
+    });
+  }
+  const keySource = await parts.keySource(credential);
+  const engine = await parts.engine();
+  const opened = await parts.openEnvironment(storeUrl, { create: true, log });
+  return closing(
+    () => opened.close(),
+    async () => {
+      const info = await engine.createVolume(opened.environment, { size, protection, durability, keySource });
+      const entry = {
+        store: opened.environment.store.url,
+        volumeId: info.volumeId,
+        key: request.key ?? { kind: credential.kind },
+      };
+      await nameOrRemove(names, name, entry, () => engine.removeVolume(opened.environment, bytesOfId(info.volumeId)));
+      return detailsOf(name, entry, info, false);
+    },
+  );
+}
+
+/** A volume that no name leads to would be lost sight of: if the name cannot be kept, nothing is. */
+async function nameOrRemove(
+  names: VolumeNames,
+  name: string,
+  entry: VolumeEntry,
+  remove: () => Promise<unknown>,
+): Promise<void> {
+  try {
+    await names.add(name, entry);
+  } catch (error) {
+    await remove().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function adoptVolume(
+  { parts, names, log }: OperationsContext,
+  request: OperationRequest<'adoptVolume'>,
+): Promise<VolumeDetails> {
+  names.checkFree(request.name);
+  const engine = await parts.engine();
+  const opened = await parts.openEnvironment(request.store, { create: false, log });
+  return closing(
+    () => opened.close(),
+    async () => {
+      const { store } = opened.environment;
+      const volumeId = request.volumeId ?? onlyVolume(await engine.listVolumes(store), store.url);
+      const info = await engine.inspectVolume(opened.environment, bytesOfId(volumeId));
+      const key: KeyHint = request.key ?? { kind: info.keySlots[0]?.kind ?? 'passphrase' };
+      const entry = { store: store.url, volumeId, key };
+      await names.add(request.name, entry);
+      return detailsOf(request.name, entry, info, false);
+    },
+  );
+}
+
+function onlyVolume(found: readonly string[], store: string): string {
+  const [first] = found;
+  if (first === undefined) {
+    throw new CaissonError('invalid', 'volume-missing', `${store} holds no volume`, {
+      remedy: 'Check the store with --store.',
+    });
+  }
+  if (found.length === 1) return first;
+  throw new CaissonError('invalid', 'argument-invalid', `${store} holds ${found.length} volumes`, {
+    remedy: `Say which with --id: ${found.slice(0, 8).join(', ')}${found.length > 8 ? ', …' : ''}`,
+    details: { count: found.length },
+  });
+}
+
+async function removeVolume(
+  { parts, names, log, daemon }: OperationsContext,
+  name: string,
+  aliasOnly: boolean,
+): Promise<{ removedObjects: number }> {
+  const entry = names.find(name);
+  if (daemon?.host.get(name) !== undefined) {
+    throw new CaissonError('fenced', 'volume-busy', `${name} is open in the daemon`, {
+      remedy: `Close it first with "caisson detach ${name}" or "caisson umount ${name}".`,
+      details: { name },
+    });
+  }
+  let removedObjects = 0;
+  if (!aliasOnly) {
+    const engine = await parts.engine();
+    const opened = await parts.openEnvironment(entry.store, { create: false, log });
+    ({ removedObjects } = await closing(
+      () => opened.close(),
+      () => engine.removeVolume(opened.environment, bytesOfId(entry.volumeId)),
+    ));
+  }
+  await names.remove(name);
+  return { removedObjects };
+}
+
+function detailsOf(
+  name: string,
+  entry: VolumeEntry,
+  info: PublicVolumeInfo | VolumeInfo,
+  open: boolean,
+): VolumeDetails {
+  const {
+    volumeId,
+    formatVersion,
+    protection,
+    epoch,
+    manifestNumber,
+    manifestDigest,
+    writerKey,
+    objectCount,
+    objectBytes,
+  } = info;
+  return {
+    name,
+    store: entry.store,
+    open,
+    public: {
+      volumeId,
+      formatVersion,
+      protection,
+      epoch,
+      manifestNumber,
+      manifestDigest,
+      writerKey,
+      objectCount,
+      objectBytes,
+      keySlots: info.keySlots.map(({ slot, kind, description }) => ({ slot, kind, description })),
+    },
+    sealed: 'size' in info ? sealedDetails(info) : null,
+  };
+}
+
+function sealedDetails(info: VolumeInfo): NonNullable<VolumeDetails['sealed']> {
+  const { size, durability, readOnly, sealer, spoolBytes, anchoredSequence, sequence, keyEpoch, recovery } = info;
+  return {
+    size,
+    durability,
+    readOnly,
+    latched: info.latched ?? null,
+    sealer,
+    spoolBytes,
+    anchoredSequence,
+    sequence,
+    keyEpoch,
+    recovery: { ...recovery },
+  };
+}
+
+/** A failure to close is reported, unless the work itself failed first. */
+async function closing<Value>(close: () => Promise<void>, act: () => Promise<Value>): Promise<Value> {
+  let value: Value;
+  try {
+    value = await act();
+  } catch (error) {
+    await close().catch(() => undefined);
+    throw error;
+  }
+  await close();
+  return value;
+}
+
+function bytesOfId(volumeId: string): Uint8Array {
+  return new Uint8Array(Buffer.from(volumeId, 'hex'));
+}
+
+function requireDaemon(daemon: DaemonControl | undefined): DaemonControl {
+  if (daemon !== undefined) return daemon;
+  throw new CaissonError('transient', 'daemon-unreachable', 'no daemon is running', {
+    remedy: 'Start one with "caisson serve NAME", or use "caisson mount", which starts its own.',
+  });
+}

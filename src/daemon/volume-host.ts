@@ -1,0 +1,178 @@
+/**
+ * The volumes that this process holds open, each with its NBD socket.
+ *
+ * Invariants: a name is attached at most once; while it is being attached or detached every other
+ * change to it is refused (`volume-busy`) rather than queued, so that nothing waits behind a
+ * passphrase. A volume is closed only after its exports stopped taking requests, and whatever a
+ * failed attach had begun is undone before its error leaves.
+ */
+import type { Credential, VolumeExport } from '../admin/schema.ts';
+import { CaissonError } from '../lib/errors.ts';
+import { openVolumesMax } from '../lib/limits.ts';
+import type { Volume, VolumeLog } from '../volume/volume-types.ts';
+import type { NbdListener, OpenEnvironment, Parts } from './parts.ts';
+import { withUndo } from './undo.ts';
+import type { VolumeEntry } from './volume-names.ts';
+
+/** Who asked for the volume; only what the configuration listed goes away when it is taken off the list. */
+export type AttachedBy = 'configuration' | 'command' | 'mount';
+
+export interface AttachRequest {
+  readonly name: string;
+  readonly entry: VolumeEntry;
+  readonly credential: Credential;
+  readonly socket: string;
+  readonly readOnly: boolean;
+  readonly by: AttachedBy;
+}
+
+export interface HostedVolume {
+  readonly name: string;
+  readonly volume: Volume;
+  readonly environment: OpenEnvironment;
+  readonly listener: NbdListener;
+  readonly by: AttachedBy;
+}
+
+export class VolumeHost {
+  readonly #parts: Parts;
+  readonly #log: VolumeLog;
+  readonly #open = new Map<string, HostedVolume>();
+  readonly #changing = new Set<string>();
+  #tcp: NbdListener | undefined;
+  #closing = false;
+
+  constructor(parts: Parts, log: VolumeLog) {
+    this.#parts = parts;
+    this.#log = log;
+  }
+
+  get(name: string): HostedVolume | undefined {
+    return this.#open.get(name);
+  }
+
+  list(): readonly HostedVolume[] {
+    return [...this.#open.values()];
+  }
+
+  get tcp(): NbdListener | undefined {
+    return this.#tcp;
+  }
+
+  /** Every volume, now and later, is also offered by this listener under its name. */
+  offerOn(listener: NbdListener): void {
+    this.#tcp = listener;
+    for (const { name, volume } of this.#open.values()) listener.add(name, volume);
+  }
+
+  reloadTls(): void {
+    this.#tcp?.reloadTls();
+  }
+
+  async attach(request: AttachRequest): Promise<VolumeExport> {
+    const { name } = request;
+    if (this.#open.has(name)) {
+      throw new CaissonError('fenced', 'volume-busy', `${name} is open in this daemon already`, {
+        remedy: `Use it where it is, or close it first with "caisson detach ${name}".`,
+        details: { name },
+      });
+    }
+    if (this.#open.size + this.#changing.size >= openVolumesMax) {
+      throw new CaissonError('full', 'limit-exceeded', `this daemon holds ${openVolumesMax} volumes, its most`, {
+        remedy: 'Start another daemon with its own CAISSON_RUNTIME.',
+      });
+    }
+    return this.#whileChanging(name, async () => {
+      const hosted = await this.#openAndExport(request);
+      if (this.#closing) {
+        // The stop did not wait for this one; nobody else would close it.
+        await this.#close(hosted);
+        throw new CaissonError('closed', 'volume-closed', 'the daemon is stopping');
+      }
+      this.#open.set(name, hosted);
+      this.#tcp?.add(name, hosted.volume);
+      return exportOf(hosted);
+    });
+  }
+
+  async detach(name: string): Promise<void> {
+    const hosted = this.#open.get(name);
+    if (hosted === undefined) {
+      throw new CaissonError('invalid', 'volume-missing', `${name} is not open in this daemon`, {
+        remedy: 'See "caisson status".',
+        details: { name },
+      });
+    }
+    await this.#whileChanging(name, () => this.#close(hosted));
+  }
+
+  /** Exports first, all at once; then each volume is flushed, published and closed. */
+  async closeAll(): Promise<void> {
+    this.#closing = true;
+    const failures: unknown[] = [];
+    const noteFailures = (results: PromiseSettledResult<unknown>[]): void => {
+      for (const result of results) if (result.status === 'rejected') failures.push(result.reason);
+    };
+    noteFailures(await Promise.allSettled(this.#tcp === undefined ? [] : [this.#tcp.close()]));
+    noteFailures(await Promise.allSettled(this.list().map((hosted) => this.#close(hosted))));
+    for (const error of failures) this.#log('error', 'a volume did not close cleanly', { error });
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #openAndExport({ name, entry, credential, socket, readOnly, by }: AttachRequest): Promise<HostedVolume> {
+    return withUndo(async (undo) => {
+      const environment = await this.#parts.openEnvironment(entry.store, { create: false, log: this.#log });
+      undo(() => environment.close());
+      const engine = await this.#parts.engine();
+      const volume = await engine.openVolume(environment.environment, {
+        volumeId: new Uint8Array(Buffer.from(entry.volumeId, 'hex')),
+        keySource: await this.#parts.keySource(credential),
+        readOnly,
+      });
+      undo(() => volume.close());
+      const listener = await this.#parts.listenNbd({ kind: 'unix', path: socket }, this.#log);
+      undo(() => listener.close());
+      listener.add(name, volume);
+      return { name, volume, environment, listener, by };
+    });
+  }
+
+  async #close(hosted: HostedVolume): Promise<void> {
+    const failures: unknown[] = [];
+    const attempt = async (step: () => Promise<void>): Promise<void> => {
+      await step().catch((error: unknown) => failures.push(error));
+    };
+    await attempt(async () => this.#tcp?.remove(hosted.name));
+    await attempt(() => hosted.listener.close());
+    await attempt(() => hosted.volume.close());
+    await attempt(() => hosted.environment.close());
+    this.#open.delete(hosted.name);
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #whileChanging<Value>(name: string, change: () => Promise<Value>): Promise<Value> {
+    if (this.#changing.has(name) || this.#closing) {
+      throw new CaissonError('transient', 'volume-busy', `${name} is being opened or closed right now`, {
+        remedy: 'Try again in a moment.',
+        details: { name },
+      });
+    }
+    this.#changing.add(name);
+    try {
+      return await change();
+    } finally {
+      this.#changing.delete(name);
+    }
+  }
+}
+
+export function exportOf({ name, volume, listener }: HostedVolume): VolumeExport {
+  return {
+    name,
+    volumeId: volume.id,
+    size: volume.size,
+    readOnly: volume.readOnly,
+    socket: listener.address,
+    uri: `nbd+unix:///${name}?socket=${listener.address}`,
+  };
+}
