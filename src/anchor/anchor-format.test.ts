@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { describe, it } from 'node:test';
 import { CaissonError } from '../lib/errors.ts';
-import { anchorFileBytes, anchorSlotBytes, anchorSlotPosition, decodeAnchorFile, encodeAnchorSlot } from './anchor-format.ts';
+import {
+  anchorFileBytes,
+  anchorSlotBytes,
+  anchorSlotPosition,
+  decodeAnchorFile,
+  encodeAnchorSlot,
+} from './anchor-format.ts';
 
 const folder = new URL('../../test/vectors/anchor/', import.meta.url);
 const names = fs.readdirSync(folder).filter((name) => name.endsWith('.json'));
@@ -25,7 +31,10 @@ describe('anchor format', () => {
       const volumeId = Buffer.from(vector.volumeId, 'hex');
       const counter = /^holds ([0-9]+)$/.exec(vector.expect)?.[1];
       if (counter === undefined) {
-        assert.throws(() => decodeAnchorFile(file, volumeId), (error) => error instanceof CaissonError && error.code === vector.expect);
+        assert.throws(
+          () => decodeAnchorFile(file, volumeId),
+          (error) => error instanceof CaissonError && error.code === vector.expect,
+        );
         return;
       }
       const { held } = decodeAnchorFile(file, volumeId);

@@ -1,5 +1,5 @@
 /**
- * Codec of the anchor file. Spec: spec/anchor.md. Pure: bytes in, slots out.
+ * Codec of the anchor file. Spec: spec/anchor.md. Vectors: test/vectors/anchor/. Pure: bytes in, slots out.
  *
  * Invariant: slot `counter mod 2` holds `counter`, so that writing a new state never touches the
  * slot that holds the last one.
@@ -55,7 +55,9 @@ export interface DecodedAnchor {
 /** The slot that holds. Throws `anchor-tampered`, or `format-version` for what a newer Caisson wrote. */
 export function decodeAnchorFile(file: Uint8Array, volumeId: Uint8Array): DecodedAnchor {
   if (file.length !== anchorFileBytes) throw tampered(`it has ${file.length} bytes, not ${anchorFileBytes}`);
-  const slots = [0, 1].map((index) => decodeSlot(file.subarray(index * anchorSlotBytes, (index + 1) * anchorSlotBytes), index, volumeId));
+  const slots = [0, 1].map((index) =>
+    decodeSlot(file.subarray(index * anchorSlotBytes, (index + 1) * anchorSlotBytes), index, volumeId),
+  );
   const written = slots.filter((slot) => slot !== 'empty' && slot !== 'damaged');
   const [first, second] = written;
   if (first === undefined) throw tampered('neither of its copies can be read');
@@ -76,7 +78,8 @@ function decodeSlot(bytes: Uint8Array, index: number, volumeId: Uint8Array): Anc
   try {
     reader.version(anchorVersion);
     const slot = readBody(reader);
-    if (slot.counter < 1 || slot.counter % 2 !== index) throw reader.invalid(`counter ${slot.counter} is in slot ${index}`);
+    if (slot.counter < 1 || slot.counter % 2 !== index)
+      throw reader.invalid(`counter ${slot.counter} is in slot ${index}`);
     if (!equalBytes(slot.state.volumeId, volumeId)) throw reader.invalid('it is of another volume');
     return slot;
   } catch (error) {

@@ -7,13 +7,19 @@ import type { AnchorState } from './anchor.ts';
 export function checkAdvance(held: AnchorState, next: AnchorState): void {
   const order = comparePositions(held, next);
   const isSameManifest = held.epoch === next.epoch && held.manifestNumber === next.manifestNumber;
-  if (isSameManifest && !equalBytes(held.manifestDigest, next.manifestDigest)) throw forked(held, 'two manifests have this number');
+  if (isSameManifest && !equalBytes(held.manifestDigest, next.manifestDigest))
+    throw forked(held, 'two manifests have this number');
   if (order === 0 && !equalBytes(held.chain, next.chain)) throw forked(held, 'two records have this sequence');
   if (order > 0) {
-    throw new CaissonError('integrity', 'rolled-back', `the anchor holds a newer state than ${describePosition(next)}: ${describePosition(held)}`, {
-      remedy: 'Put the newest copy of the store back; an old copy was opened.',
-      details: positionDetails(held, next),
-    });
+    throw new CaissonError(
+      'integrity',
+      'rolled-back',
+      `the anchor holds a newer state than ${describePosition(next)}: ${describePosition(held)}`,
+      {
+        remedy: 'Put the newest copy of the store back; an old copy was opened.',
+        details: positionDetails(held, next),
+      },
+    );
   }
 }
 
@@ -23,10 +29,15 @@ export function comparePositions(left: AnchorState, right: AnchorState): number 
 }
 
 function forked(held: AnchorState, reason: string): CaissonError {
-  return new CaissonError('integrity', 'forked', `the volume has two histories at ${describePosition(held)}: ${reason}`, {
-    remedy: 'Two copies of this volume were written to; find out which one is right before opening either.',
-    details: positionDetails(held, held),
-  });
+  return new CaissonError(
+    'integrity',
+    'forked',
+    `the volume has two histories at ${describePosition(held)}: ${reason}`,
+    {
+      remedy: 'Two copies of this volume were written to; find out which one is right before opening either.',
+      details: positionDetails(held, held),
+    },
+  );
 }
 
 function describePosition({ epoch, manifestNumber, sequence }: AnchorState): string {

@@ -16,7 +16,10 @@ const fileName = `${Buffer.from(volumeId).toString('hex')}.anchor`;
 
 anchorConformance('file on the real file system', async () => {
   const folder = newFolder();
-  return { open: () => openFileAnchor(nodeFileSystem, folder), dispose: async () => fs.rmSync(folder, { recursive: true, force: true }) };
+  return {
+    open: () => openFileAnchor(nodeFileSystem, folder),
+    dispose: async () => fs.rmSync(folder, { recursive: true, force: true }),
+  };
 });
 
 describe('file anchor', () => {
@@ -55,7 +58,7 @@ describe('file anchor', () => {
     }
   });
 
-  it('a draft that a crash left behind is no anchor and in nobody\'s way', async () => {
+  it("a draft that a crash left behind is no anchor and in nobody's way", async () => {
     const folder = newFolder();
     const anchor = await openFileAnchor(nodeFileSystem, folder);
     fs.writeFileSync(path.join(folder, `${fileName}.new`), 'half');

@@ -13,12 +13,24 @@ import * as limits from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import type { FileHandle, FileLock, FileSystem } from '../store/file-system.ts';
 import type { Anchor, AnchorState } from './anchor.ts';
-import { anchorFileBytes, anchorSlotBytes, anchorSlotPosition, decodeAnchorFile, encodeAnchorFile, encodeAnchorSlot, tampered } from './anchor-format.ts';
+import {
+  anchorFileBytes,
+  anchorSlotBytes,
+  anchorSlotPosition,
+  decodeAnchorFile,
+  encodeAnchorFile,
+  encodeAnchorSlot,
+  tampered,
+} from './anchor-format.ts';
 import type { AnchorSlot, DecodedAnchor } from './anchor-format.ts';
 import { checkAdvance } from './anchor-order.ts';
 
 /** `folder` is an absolute path; it is made when it is missing. */
-export async function openFileAnchor(fileSystem: FileSystem, folder: string, clock: Clock = systemClock): Promise<Anchor> {
+export async function openFileAnchor(
+  fileSystem: FileSystem,
+  folder: string,
+  clock: Clock = systemClock,
+): Promise<Anchor> {
   await fileSystem.makeDirectory(folder);
   return new FileAnchor(fileSystem, folder, clock);
 }
@@ -148,10 +160,15 @@ class FileAnchor implements Anchor {
       const lock = await this.#fileSystem.lock(path);
       if (lock !== undefined) return lock;
       if (this.#clock.monotonic() >= deadline) {
-        throw new CaissonError('transient', 'timeout', `another process holds ${path} for more than ${limits.anchorLockWaitMillisecondsMax} ms`, {
-          remedy: 'Look for a process that is stopped or stuck while it advances the anchor of this volume.',
-          details: { path, limitMilliseconds: limits.anchorLockWaitMillisecondsMax },
-        });
+        throw new CaissonError(
+          'transient',
+          'timeout',
+          `another process holds ${path} for more than ${limits.anchorLockWaitMillisecondsMax} ms`,
+          {
+            remedy: 'Look for a process that is stopped or stuck while it advances the anchor of this volume.',
+            details: { path, limitMilliseconds: limits.anchorLockWaitMillisecondsMax },
+          },
+        );
       }
       await new Promise<void>((resolve) => this.#clock.after(limits.anchorLockRetryMilliseconds, resolve));
     }

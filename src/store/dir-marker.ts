@@ -45,10 +45,15 @@ function checkMarker(root: string, text: string): void {
   if (text === markerText) return;
   const version = /^caisson store ([0-9]{1,9})\n$/.exec(text)?.[1];
   if (version === undefined) throw foreign(root);
-  throw new CaissonError('invalid', 'format-version', `${root} is a store of format ${version}, this Caisson knows format ${formatVersion}`, {
-    remedy: 'Use the version of Caisson that wrote this store, or a newer one.',
-    details: { path: root, found: Number(version), known: formatVersion },
-  });
+  throw new CaissonError(
+    'invalid',
+    'format-version',
+    `${root} is a store of format ${version}, this Caisson knows format ${formatVersion}`,
+    {
+      remedy: 'Use the version of Caisson that wrote this store, or a newer one.',
+      details: { path: root, found: Number(version), known: formatVersion },
+    },
+  );
 }
 
 async function checkEmpty(fileSystem: FileSystem, root: string): Promise<void> {

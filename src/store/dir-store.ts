@@ -101,9 +101,14 @@ class DirStore implements Store {
   async swap(key: string, expectedVersion: string | null, bytes: Uint8Array): Promise<string> {
     const path = this.#path(key);
     if (bytes.length > limits.storeMutableObjectBytesMax) {
-      throw new CaissonError('invalid', 'object-too-large', `a mutable object of ${bytes.length} bytes is more than a store takes`, {
-        details: { key, size: bytes.length, bytesMax: limits.storeMutableObjectBytesMax },
-      });
+      throw new CaissonError(
+        'invalid',
+        'object-too-large',
+        `a mutable object of ${bytes.length} bytes is more than a store takes`,
+        {
+          details: { key, size: bytes.length, bytesMax: limits.storeMutableObjectBytesMax },
+        },
+      );
     }
     const previous = this.#swaps.get(key);
     const ours = (previous ?? Promise.resolve())
@@ -146,7 +151,9 @@ class DirStore implements Store {
   async spool(volumePrefix: string): Promise<SpoolArea> {
     checkVolumePrefix(volumePrefix);
     this.#checkOpen();
-    return new DirSpool(this.#fileSystem, this.#root, volumePrefix, (path, operation) => this.#inFolderOf(path, operation));
+    return new DirSpool(this.#fileSystem, this.#root, volumePrefix, (path, operation) =>
+      this.#inFolderOf(path, operation),
+    );
   }
 
   async lock(volumePrefix: string): Promise<WriterLock> {
@@ -155,10 +162,15 @@ class DirStore implements Store {
     const path = `${this.#root}/${volumePrefix}lock`;
     const lock = await this.#inFolderOf(path, () => this.#fileSystem.lock(path));
     if (lock === undefined) {
-      throw new CaissonError('transient', 'volume-open-elsewhere', 'another process on this machine has the volume open for writing', {
-        remedy: 'Close the volume there first, or open it read-only here.',
-        details: { path },
-      });
+      throw new CaissonError(
+        'transient',
+        'volume-open-elsewhere',
+        'another process on this machine has the volume open for writing',
+        {
+          remedy: 'Close the volume there first, or open it read-only here.',
+          details: { path },
+        },
+      );
     }
     try {
       await this.#temporary.sweep();
@@ -183,7 +195,9 @@ class DirStore implements Store {
       const found = await this.#versionOrNull(path);
       if (found !== expectedVersion) {
         await this.#fileSystem.syncDirectory(folderOf(path));
-        throw new CaissonError('invalid', 'object-changed', `object ${key} was changed by somebody else`, { details: { key } });
+        throw new CaissonError('invalid', 'object-changed', `object ${key} was changed by somebody else`, {
+          details: { key },
+        });
       }
       const temporary = await this.#temporary.write(bytes);
       try {
@@ -214,10 +228,15 @@ class DirStore implements Store {
       const lock = await this.#fileSystem.lock(path);
       if (lock !== undefined) return lock;
       if (this.#clock.monotonic() >= deadline) {
-        throw new CaissonError('transient', 'timeout', `another process holds ${path} for more than ${limits.storeSwapWaitMillisecondsMax} ms`, {
-          remedy: 'Look for a process that is stopped or stuck in the middle of an update of this volume.',
-          details: { path, limitMilliseconds: limits.storeSwapWaitMillisecondsMax },
-        });
+        throw new CaissonError(
+          'transient',
+          'timeout',
+          `another process holds ${path} for more than ${limits.storeSwapWaitMillisecondsMax} ms`,
+          {
+            remedy: 'Look for a process that is stopped or stuck in the middle of an update of this volume.',
+            details: { path, limitMilliseconds: limits.storeSwapWaitMillisecondsMax },
+          },
+        );
       }
       await new Promise<void>((resolve) => this.#clock.after(limits.storeSwapRetryMilliseconds, resolve));
     }

@@ -52,7 +52,11 @@ export class TemporaryFiles {
       if (index === undefined || Number(index) === own) continue;
       const lock = await this.#fileSystem.lock(`${this.#root}/${name}`);
       if (lock === undefined) continue;
-      await this.#clear(`${this.#root}/${index}`).finally(() => lock.release());
+      try {
+        await this.#clear(`${this.#root}/${index}`);
+      } finally {
+        await lock.release();
+      }
     }
   }
 
@@ -83,10 +87,15 @@ export class TemporaryFiles {
         throw error;
       }
     }
-    throw new CaissonError('transient', 'limit-exceeded', `more than ${storeTemporaryFoldersMax} processes write into this store`, {
-      remedy: 'Close volumes in other processes, or spread the volumes over several stores.',
-      details: { limit: storeTemporaryFoldersMax },
-    });
+    throw new CaissonError(
+      'transient',
+      'limit-exceeded',
+      `more than ${storeTemporaryFoldersMax} processes write into this store`,
+      {
+        remedy: 'Close volumes in other processes, or spread the volumes over several stores.',
+        details: { limit: storeTemporaryFoldersMax },
+      },
+    );
   }
 
   async #clear(folder: string): Promise<void> {

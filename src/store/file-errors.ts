@@ -27,10 +27,15 @@ export function fileError(error: unknown, operation: string, path: string): Cais
         remedy: 'Free space on this file system or raise the quota; nothing that was acknowledged is lost.',
       });
     case 'EROFS':
-      return new CaissonError('denied', 'store-read-only', `cannot ${operation} ${path}: the file system is mounted read-only`, {
-        ...about,
-        remedy: 'Mount it read-write, or open the volume read-only.',
-      });
+      return new CaissonError(
+        'denied',
+        'store-read-only',
+        `cannot ${operation} ${path}: the file system is mounted read-only`,
+        {
+          ...about,
+          remedy: 'Mount it read-write, or open the volume read-only.',
+        },
+      );
     case 'EACCES':
     case 'EPERM':
       return new CaissonError('denied', 'permission-missing', `not permitted to ${operation} ${path}`, {

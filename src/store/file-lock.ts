@@ -22,7 +22,10 @@ import type { FileLock } from './file-system.ts';
 const lockAttemptsMax = 16;
 
 /** undefined when somebody holds the lock. `files` is a parameter so that tests reach the way without FFI. */
-export async function lockFile(path: string, files: NativeFiles | undefined = nativeFiles): Promise<FileLock | undefined> {
+export async function lockFile(
+  path: string,
+  files: NativeFiles | undefined = nativeFiles,
+): Promise<FileLock | undefined> {
   return files === undefined ? lockBySocket(path) : lockByFlock(path, files);
 }
 

@@ -33,8 +33,13 @@ export class FileReader implements ObjectReader {
 }
 
 export function shortObject(name: string, offset: number, length: number, count: number): CaissonError {
-  return new CaissonError('invalid', 'format-invalid', `object ${name} is too short: ${count} of ${length} bytes at ${offset}`, {
-    remedy: 'The object was cut off by something other than Caisson; restore it from a copy of the store.',
-    details: { key: name, offset, length, count },
-  });
+  return new CaissonError(
+    'invalid',
+    'format-invalid',
+    `object ${name} is too short: ${count} of ${length} bytes at ${offset}`,
+    {
+      remedy: 'The object was cut off by something other than Caisson; restore it from a copy of the store.',
+      details: { key: name, offset, length, count },
+    },
+  );
 }

@@ -30,7 +30,11 @@ class NodeFileSystem implements FileSystem {
     const descriptor = attempt('open', filePath, () => fs.openSync(filePath, openFlags[mode], 0o600));
     try {
       if (!fs.fstatSync(descriptor).isFile()) throw notAFile(filePath);
-      const way = memoryFileSystemTypes.has(fs.statfsSync(filePath).type) ? 'plain' : nativeFiles === undefined ? 'never' : 'nowait';
+      const way = memoryFileSystemTypes.has(fs.statfsSync(filePath).type)
+        ? 'plain'
+        : nativeFiles === undefined
+          ? 'never'
+          : 'nowait';
       return new NodeFileHandle(descriptor, filePath, way);
     } catch (error) {
       fs.closeSync(descriptor);
@@ -59,7 +63,9 @@ class NodeFileSystem implements FileSystem {
     });
   }
 
-  async stat(filePath: string): Promise<{ readonly identity: string; readonly size: number; readonly isDirectory: boolean }> {
+  async stat(
+    filePath: string,
+  ): Promise<{ readonly identity: string; readonly size: number; readonly isDirectory: boolean }> {
     return attempt('stat', filePath, () => {
       const found = fs.statSync(filePath, { bigint: true });
       return {
@@ -75,7 +81,8 @@ class NodeFileSystem implements FileSystem {
       fs.linkSync(from, to);
     } catch (error) {
       const errno = errnoOf(error);
-      if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw fileError(error, 'link', to);
+      if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS')
+        throw fileError(error, 'link', to);
       throw new CaissonError('invalid', 'unsupported', `this file system has no hard links: ${to}`, {
         remedy: 'Put the store on a file system with hard links, such as ext4, XFS, Btrfs or tmpfs.',
         details: { errno, path: to },
@@ -185,7 +192,9 @@ class NodeFileHandle implements FileHandle {
     if (this.#readNowWay === 'never') return -1;
     this.#checkRange(position, length, target, targetOffset);
     if (this.#readNowWay === 'plain') {
-      const count = attempt('read', this.#path, () => fs.readSync(this.#descriptor, target.bytes, targetOffset, length, position));
+      const count = attempt('read', this.#path, () =>
+        fs.readSync(this.#descriptor, target.bytes, targetOffset, length, position),
+      );
       return count === length ? count : -1;
     }
     const count = nativeFiles!.readNow(this.#descriptor, position, length, target, targetOffset);
@@ -217,7 +226,7 @@ class NodeFileHandle implements FileHandle {
   writeNow(position: number, length: number, source: Region, sourceOffset: number): void {
     this.#checkRange(position, length, source, sourceOffset);
     attempt('write', this.#path, () => {
-      for (let done = 0; done < length; ) {
+      for (let done = 0; done < length;) {
         done += fs.writeSync(this.#descriptor, source.bytes, sourceOffset + done, length - done, position + done);
       }
     });
@@ -261,7 +270,10 @@ class NodeFileHandle implements FileHandle {
   #checkRange(position: number, length: number, region: Region, offset: number): void {
     this.#checkOpen();
     assert(Number.isSafeInteger(position) && position >= 0, `file position ${position}`);
-    assert(length >= 0 && offset >= 0 && offset + length <= region.length, `range ${offset}+${length} of a region of ${region.length} bytes`);
+    assert(
+      length >= 0 && offset >= 0 && offset + length <= region.length,
+      `range ${offset}+${length} of a region of ${region.length} bytes`,
+    );
   }
 }
 
@@ -280,15 +292,25 @@ function notAFile(filePath: string): CaissonError {
 }
 
 function tooLarge(filePath: string, size: number, bytesMax: number): CaissonError {
-  return new CaissonError('invalid', 'object-too-large', `${filePath} has ${size} bytes, more than the ${bytesMax} allowed`, {
-    details: { path: filePath, size, bytesMax },
-  });
+  return new CaissonError(
+    'invalid',
+    'object-too-large',
+    `${filePath} has ${size} bytes, more than the ${bytesMax} allowed`,
+    {
+      details: { path: filePath, size, bytesMax },
+    },
+  );
 }
 
 /** Runs one call of node:fs and translates its failure; an errno in `tolerated` gives undefined instead. */
 function attempt<T>(operation: string, filePath: string, call: () => T): T;
 function attempt<T>(operation: string, filePath: string, call: () => T, tolerated: readonly string[]): T | undefined;
-function attempt<T>(operation: string, filePath: string, call: () => T, tolerated: readonly string[] = []): T | undefined {
+function attempt<T>(
+  operation: string,
+  filePath: string,
+  call: () => T,
+  tolerated: readonly string[] = [],
+): T | undefined {
   try {
     return call();
   } catch (error) {

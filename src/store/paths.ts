@@ -136,5 +136,9 @@ function idFromHex(hex: string | undefined): Uint8Array | undefined {
 
 function nameInvalid(what: string, value: string): CaissonError {
   const shown = value.substring(0, keyBytesMax);
-  return new CaissonError('invalid', 'argument-invalid', `not a ${what} that a store accepts: ${JSON.stringify(shown)}`);
+  return new CaissonError(
+    'invalid',
+    'argument-invalid',
+    `not a ${what} that a store accepts: ${JSON.stringify(shown)}`,
+  );
 }

@@ -37,7 +37,7 @@ function load(): NativeFiles | undefined {
       flock: { arguments: ['i32', 'i32'], return: 'i32' },
       __errno_location: { arguments: [], return: 'pointer' },
     });
-    return new LinuxFiles(native, lib, functions as unknown as LinuxFunctions);
+    return new LinuxFiles(native, lib, functions);
   } catch {
     return undefined; // another libc: node:fs carries on alone
   }

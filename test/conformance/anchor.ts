@@ -13,7 +13,12 @@ export const volumeId = Uint8Array.from({ length: 16 }, (_, index) => 16 + index
 const otherVolumeId = new Uint8Array(16).fill(0xdd);
 
 /** A state whose digests follow from its position, so that equal positions are equal states. */
-export function stateAt(epoch: number, manifestNumber: number, sequence: number, changes: Partial<AnchorState> = {}): AnchorState {
+export function stateAt(
+  epoch: number,
+  manifestNumber: number,
+  sequence: number,
+  changes: Partial<AnchorState> = {},
+): AnchorState {
   return {
     volumeId,
     epoch,
@@ -45,7 +50,13 @@ export function anchorConformance(name: string, factory: () => Promise<AnchorMed
     });
 
     rule('what was advanced is read back, by every anchor of the medium', async (anchor, medium) => {
-      for (const state of [stateAt(1, 1, 0), stateAt(1, 1, 7), stateAt(1, 2, 7), stateAt(2, 3, 9), stateAt(2, 3, 2 ** 53 - 1, { chain: new Uint8Array(16) })]) {
+      for (const state of [
+        stateAt(1, 1, 0),
+        stateAt(1, 1, 7),
+        stateAt(1, 2, 7),
+        stateAt(2, 3, 9),
+        stateAt(2, 3, 2 ** 53 - 1, { chain: new Uint8Array(16) }),
+      ]) {
         await anchor.advance(state);
         assert.deepEqual(await anchor.read(volumeId), state);
         assert.deepEqual(await (await medium.open()).read(volumeId), state);
@@ -54,7 +65,8 @@ export function anchorConformance(name: string, factory: () => Promise<AnchorMed
 
     rule('two anchors of one medium take turns', async (anchor, medium) => {
       const other = await medium.open();
-      for (let sequence = 0; sequence < 10; sequence++) await (sequence % 3 ? anchor : other).advance(stateAt(1, 1, sequence));
+      for (let sequence = 0; sequence < 10; sequence++)
+        await (sequence % 3 ? anchor : other).advance(stateAt(1, 1, sequence));
       assert.deepEqual(await anchor.read(volumeId), stateAt(1, 1, 9));
       await rejects(other.advance(stateAt(1, 1, 8)), 'rolled-back');
     });
@@ -108,7 +120,9 @@ export function anchorConformance(name: string, factory: () => Promise<AnchorMed
     rule('advances asked for at once are taken one by one', async (anchor, medium) => {
       const other = await medium.open();
       const states = Array.from({ length: 12 }, (_, sequence) => stateAt(1, 1, sequence));
-      const results = await Promise.allSettled(states.map((state, index) => (index % 2 ? anchor : other).advance(state)));
+      const results = await Promise.allSettled(
+        states.map((state, index) => (index % 2 ? anchor : other).advance(state)),
+      );
       assert.equal(results[11]!.status, 'fulfilled');
       assert.deepEqual(await anchor.read(volumeId), states[11]);
     });

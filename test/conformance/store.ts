@@ -64,11 +64,14 @@ function immutableRules(rule: Rule): void {
 
   rule('of many creates of one key exactly one wins, and its bytes stay', async (store, medium) => {
     const other = await medium.open();
-    const results = await Promise.allSettled([1, 2, 3, 4].map((seed) => (seed % 2 ? store : other).create(head, pattern(5000, seed))));
+    const results = await Promise.allSettled(
+      [1, 2, 3, 4].map((seed) => (seed % 2 ? store : other).create(head, pattern(5000, seed))),
+    );
     const winners = results.flatMap((result, index) => (result.status === 'fulfilled' ? [index + 1] : []));
     assert.equal(winners.length, 1);
     assert.deepEqual(await store.get(head, bytesMax), pattern(5000, winners[0]!));
-    for (const result of results) if (result.status === 'rejected') assert.ok(isCaissonError(result.reason, 'object-exists'));
+    for (const result of results)
+      if (result.status === 'rejected') assert.ok(isCaissonError(result.reason, 'object-exists'));
     await other.close();
   });
 
@@ -104,7 +107,13 @@ function immutableRules(rule: Rule): void {
     await store.create(segment(1), bytes);
     const reader = await store.open(segment(1));
     assert.equal(reader.size, 20_000);
-    for (const [offset, length] of [[0, 1], [0, 20_000], [4096, 4112], [19_999, 1], [7, 0]] as const) {
+    for (const [offset, length] of [
+      [0, 1],
+      [0, 20_000],
+      [4096, 4112],
+      [19_999, 1],
+      [7, 0],
+    ] as const) {
       const target = new Region(20_010);
       target.bytes.fill(0xaa);
       await readEitherWay(reader, offset, length, target, 5);
@@ -119,7 +128,12 @@ function immutableRules(rule: Rule): void {
     await store.create(segment(1), pattern(100, 1));
     const reader = await store.open(segment(1));
     const target = new Region(4096);
-    for (const [offset, length] of [[0, 101], [99, 2], [100, 1], [5000, 10]] as const) {
+    for (const [offset, length] of [
+      [0, 101],
+      [99, 2],
+      [100, 1],
+      [5000, 10],
+    ] as const) {
       await assert.rejects(readEitherWay(reader, offset, length, target, 0), (error) => {
         assert.ok(isCaissonError(error, 'format-invalid'), String(error));
         assert.equal(error.details['key'], segment(1));
@@ -144,7 +158,9 @@ function immutableRules(rule: Rule): void {
     await store.create(segment(1), bytes);
     const reader = await store.open(segment(1));
     const target = new Region(64 * 4096);
-    await Promise.all(Array.from({ length: 64 }, (_, index) => reader.read(index * 4096, 4096, target, (63 - index) * 4096)));
+    await Promise.all(
+      Array.from({ length: 64 }, (_, index) => reader.read(index * 4096, 4096, target, (63 - index) * 4096)),
+    );
     for (let index = 0; index < 64; index++) {
       const at = (63 - index) * 4096;
       assert.deepEqual(target.bytes.subarray(at, at + 4096), bytes.subarray(index * 4096, (index + 1) * 4096));
@@ -153,7 +169,21 @@ function immutableRules(rule: Rule): void {
   });
 
   rule('keys that could leave the medium are refused', async (store) => {
-    const bad = ['', 'a', '/a/b', 'a/../b', 'a//b', 'a/b/', 'A/b', 'a/b.c', 'a/b\0', 'tmp/1', `${prefix}lock`, `${prefix}spool/a`, `a/${'b'.repeat(300)}`];
+    const bad = [
+      '',
+      'a',
+      '/a/b',
+      'a/../b',
+      'a//b',
+      'a/b/',
+      'A/b',
+      'a/b.c',
+      'a/b\0',
+      'tmp/1',
+      `${prefix}lock`,
+      `${prefix}spool/a`,
+      `a/${'b'.repeat(300)}`,
+    ];
     for (const key of bad) {
       await rejects(store.create(key, pattern(1, 1)), 'argument-invalid');
       await rejects(store.get(key, 1), 'argument-invalid');
@@ -283,7 +313,8 @@ function commonRules(rule: Rule): void {
     const writes = Array.from({ length: 10 }, (_, index) => other.create(segment(index), pattern(3000, index)));
     for (let round = 0; round < 5; round++) await (await store.lock(prefix)).release();
     await Promise.all(writes);
-    for (let index = 0; index < 10; index++) assert.deepEqual(await store.get(segment(index), bytesMax), pattern(3000, index));
+    for (let index = 0; index < 10; index++)
+      assert.deepEqual(await store.get(segment(index), bytesMax), pattern(3000, index));
     await other.close();
   });
 
@@ -314,7 +345,9 @@ function spoolRules(rule: Rule): void {
     assert.deepEqual(target.bytes.subarray(0, 200), source.bytes.subarray(100, 300));
     await readEitherWay(file.reader, 200, 8192, target, 0);
     assert.deepEqual(target.bytes, source.bytes);
-    await assert.rejects(readEitherWay(file.reader, 8392, 1, target, 0), (error) => isCaissonError(error, 'format-invalid'));
+    await assert.rejects(readEitherWay(file.reader, 8392, 1, target, 0), (error) =>
+      isCaissonError(error, 'format-invalid'),
+    );
     await file.sync();
     await file.close();
   });
@@ -324,10 +357,13 @@ function spoolRules(rule: Rule): void {
     await filled(store, 'aa', pattern(10, 1));
     await filled(store, 'bb', pattern(20, 2));
     await rejects(spool.create('aa'), 'object-exists');
-    assert.deepEqual((await spool.list()).sort((a, b) => (a.key < b.key ? -1 : 1)), [
-      { key: 'aa', size: 10 },
-      { key: 'bb', size: 20 },
-    ]);
+    assert.deepEqual(
+      (await spool.list()).sort((a, b) => (a.key < b.key ? -1 : 1)),
+      [
+        { key: 'aa', size: 10 },
+        { key: 'bb', size: 20 },
+      ],
+    );
     await spool.remove('aa');
     await spool.remove('aa');
     assert.deepEqual(await spool.list(), [{ key: 'bb', size: 20 }]);
@@ -371,7 +407,7 @@ function spoolRules(rule: Rule): void {
     await other.close();
   });
 
-  rule('volumes do not see each other\'s spools', async (store) => {
+  rule("volumes do not see each other's spools", async (store) => {
     await filled(store, 'aa', pattern(10, 1));
     assert.deepEqual(await (await store.spool(paths.volumePrefix(otherVolumeId))).list(), []);
   });
@@ -381,7 +417,10 @@ function spoolRules(rule: Rule): void {
     await file.close();
     const source = new Region(10);
     await rejects(file.write(0, source, 0, 10), 'store-closed');
-    assert.throws(() => file.writeNow(0, source, 0, 10), (error) => isCaissonError(error, 'store-closed'));
+    assert.throws(
+      () => file.writeNow(0, source, 0, 10),
+      (error) => isCaissonError(error, 'store-closed'),
+    );
     await rejects(file.sync(), 'store-closed');
   });
 }
@@ -414,7 +453,13 @@ async function listed(store: Store, listPrefix: string): Promise<Record<string, 
 }
 
 /** The way of the engine: at once if possible, else by waiting. Both must agree. */
-async function readEitherWay(reader: ObjectReader, offset: number, length: number, target: Region, targetOffset: number): Promise<void> {
+async function readEitherWay(
+  reader: ObjectReader,
+  offset: number,
+  length: number,
+  target: Region,
+  targetOffset: number,
+): Promise<void> {
   if (!reader.tryRead(offset, length, target, targetOffset)) await reader.read(offset, length, target, targetOffset);
 }
 

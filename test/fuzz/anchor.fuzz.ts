@@ -3,7 +3,13 @@
  * that are there; all else is refused by name.
  */
 import assert from 'node:assert/strict';
-import { anchorFileBytes, anchorSlotBytes, anchorSlotPosition, decodeAnchorFile, encodeAnchorSlot } from '../../src/anchor/anchor-format.ts';
+import {
+  anchorFileBytes,
+  anchorSlotBytes,
+  anchorSlotPosition,
+  decodeAnchorFile,
+  encodeAnchorSlot,
+} from '../../src/anchor/anchor-format.ts';
 import { sha256 } from '../../src/crypto/digest.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import { seededBytes } from './seeded.ts';
@@ -21,7 +27,11 @@ export function fuzz(seed: number, iterations: number): void {
     try {
       const { held } = decodeAnchorFile(mutant, volumeId);
       const position = anchorSlotPosition(held.counter);
-      assert.equal(Buffer.compare(encodeAnchorSlot(held), mutant.subarray(position, position + anchorSlotBytes)), 0, where);
+      assert.equal(
+        Buffer.compare(encodeAnchorSlot(held), mutant.subarray(position, position + anchorSlotBytes)),
+        0,
+        where,
+      );
     } catch (error) {
       assert.ok(error instanceof CaissonError && refusals.has(error.code), `${where}: ${String(error)}`);
     }
@@ -55,6 +65,7 @@ function mutated(file: Uint8Array, random: SeededBytes): Uint8Array {
     const place = slot + (random.below(4) === 0 ? random.below(anchorSlotBytes) : random.below(120));
     mutant[place] = mutant[place]! ^ (1 << random.below(8));
   }
-  if (random.below(2) === 0) mutant.set(sha256(mutant.subarray(slot, slot + anchorSlotBytes - 32)), slot + anchorSlotBytes - 32);
+  if (random.below(2) === 0)
+    mutant.set(sha256(mutant.subarray(slot, slot + anchorSlotBytes - 32)), slot + anchorSlotBytes - 32);
   return mutant;
 }

@@ -43,6 +43,10 @@ export class VirtualClock implements Clock {
     };
   }
 
+  turn(): Promise<void> {
+    return new Promise((resolve) => this.after(0, resolve));
+  }
+
   get timerCount(): number {
     return this.#timers.length;
   }

@@ -60,10 +60,12 @@ describe('file anchor under faults', () => {
       machine.kill(dying);
       const acknowledged = await unsynced;
       faults.powerFailureAt = machine.operationCount + 1 + random.below(16);
-      const next = await openAnchor(machine).then((anchorNow) => anchorNow.advance(stateAt(1, 1, 4))).then(
-        () => 4,
-        () => acknowledged,
-      );
+      const next = await openAnchor(machine)
+        .then((anchorNow) => anchorNow.advance(stateAt(1, 1, 4)))
+        .then(
+          () => 4,
+          () => acknowledged,
+        );
       faults.powerFailureAt = undefined;
       machine.powerFailure();
       const found = (await (await openAnchor(machine)).read(volumeId))?.sequence ?? -1;
@@ -73,7 +75,10 @@ describe('file anchor under faults', () => {
   });
 });
 
-async function sweep(kind: 'powerFailureAt' | 'failAt' | 'loseAnswerAt', wrap: Wrap = (same) => same): Promise<string[]> {
+async function sweep(
+  kind: 'powerFailureAt' | 'failAt' | 'loseAnswerAt',
+  wrap: Wrap = (same) => same,
+): Promise<string[]> {
   const complaints: string[] = [];
   for (let place = 1; ; place++) {
     const faults: FaultPlan = { [kind]: place, failWith: place % 2 ? 'EIO' : 'ENOSPC' };
@@ -99,7 +104,8 @@ async function sweep(kind: 'powerFailureAt' | 'failAt' | 'loseAnswerAt', wrap: W
       const found = await (await openAnchor(machine)).read(volumeId);
       const sequence = found?.sequence ?? 0;
       if (found !== undefined) assert.deepEqual(found, stateAt(1, 1, sequence));
-      if (sequence < acknowledged) complaints.push(`place ${place}: ${acknowledged} was acknowledged, ${sequence} is held`);
+      if (sequence < acknowledged)
+        complaints.push(`place ${place}: ${acknowledged} was acknowledged, ${sequence} is held`);
     } catch (error) {
       if (!isCaissonError(error, 'anchor-tampered')) throw error;
       complaints.push(`place ${place}: ${error.message}`);

@@ -10,7 +10,15 @@ import { storeMutableObjectBytesMax } from '../../src/lib/limits.ts';
 import type { Region } from '../../src/lib/region.ts';
 import { shortObject } from '../../src/store/file-reader.ts';
 import { checkKey, checkPrefix, checkSpoolName, checkVolumePrefix } from '../../src/store/paths.ts';
-import type { ObjectInfo, ObjectReader, SpoolArea, SpoolFile, Store, VersionedObject, WriterLock } from '../../src/store/store.ts';
+import type {
+  ObjectInfo,
+  ObjectReader,
+  SpoolArea,
+  SpoolFile,
+  Store,
+  VersionedObject,
+  WriterLock,
+} from '../../src/store/store.ts';
 
 /** The bytes of one object or spool file; grows by doubling. */
 class MemoryObject {
@@ -92,7 +100,9 @@ export class MemoryStore implements Store {
     const found = this.#medium.objects.get(key);
     const version = found === undefined ? null : String(found.version);
     if (version !== expectedVersion) {
-      throw new CaissonError('invalid', 'object-changed', `object ${key} was changed by somebody else`, { details: { key } });
+      throw new CaissonError('invalid', 'object-changed', `object ${key} was changed by somebody else`, {
+        details: { key },
+      });
     }
     const next = ++this.#medium.versionCount;
     this.#medium.objects.set(key, MemoryObject.from(bytes, next));
@@ -129,9 +139,14 @@ export class MemoryStore implements Store {
     this.#checkOpen();
     const { locks } = this.#medium;
     if (locks.has(volumePrefix)) {
-      throw new CaissonError('transient', 'volume-open-elsewhere', 'another process on this machine has the volume open for writing', {
-        remedy: 'Close the volume there first, or open it read-only here.',
-      });
+      throw new CaissonError(
+        'transient',
+        'volume-open-elsewhere',
+        'another process on this machine has the volume open for writing',
+        {
+          remedy: 'Close the volume there first, or open it read-only here.',
+        },
+      );
     }
     locks.add(volumePrefix);
     let held = true;
@@ -228,7 +243,10 @@ class MemorySpoolFile implements SpoolFile {
 
   writeNow(position: number, source: Region, sourceOffset: number, length: number): void {
     if (this.#closed) throw closed('the spool file');
-    assert(position >= 0 && sourceOffset + length <= source.length, `range ${sourceOffset}+${length} of ${source.length} bytes`);
+    assert(
+      position >= 0 && sourceOffset + length <= source.length,
+      `range ${sourceOffset}+${length} of ${source.length} bytes`,
+    );
     this.#object.write(position, source.bytes.subarray(sourceOffset, sourceOffset + length));
   }
 
@@ -256,8 +274,12 @@ class MemoryReader implements ObjectReader {
 
   tryRead(offset: number, length: number, target: Region, targetOffset: number): boolean {
     if (this.#closed) throw closed(this.#name);
-    assert(offset >= 0 && targetOffset + length <= target.length, `range ${targetOffset}+${length} of ${target.length} bytes`);
-    if (offset + length > this.#object.size) throw shortObject(this.#name, offset, length, Math.max(0, this.#object.size - offset));
+    assert(
+      offset >= 0 && targetOffset + length <= target.length,
+      `range ${targetOffset}+${length} of ${target.length} bytes`,
+    );
+    if (offset + length > this.#object.size)
+      throw shortObject(this.#name, offset, length, Math.max(0, this.#object.size - offset));
     target.bytes.set(this.#object.view(offset, length), targetOffset);
     return true;
   }
@@ -280,9 +302,14 @@ function exists(name: string): CaissonError {
 }
 
 function tooLarge(key: string, size: number, bytesMax: number): CaissonError {
-  return new CaissonError('invalid', 'object-too-large', `object ${key} has ${size} bytes, more than the ${bytesMax} allowed`, {
-    details: { key, size, bytesMax },
-  });
+  return new CaissonError(
+    'invalid',
+    'object-too-large',
+    `object ${key} has ${size} bytes, more than the ${bytesMax} allowed`,
+    {
+      details: { key, size, bytesMax },
+    },
+  );
 }
 
 function closed(name: string): CaissonError {

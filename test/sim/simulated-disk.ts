@@ -5,7 +5,7 @@
  * Invariants: without a pending change, live and durable content are equal; `lost` sectors are those
  * of a failed sync, which no later sync may make durable unless they are written again.
  */
-import { SeededRandom } from './random.ts';
+import type { SeededRandom } from './random.ts';
 
 export const sectorBytes = 512;
 
@@ -69,7 +69,8 @@ export class FileNode {
       if (random.oneIn(2)) this.#persist(sector, this.size);
     }
     // The length may have been written without the sectors below it: zeros take their place.
-    if (this.size > this.durable.length && random.oneIn(2)) this.#resizeDurable(random.between(this.durable.length, this.size));
+    if (this.size > this.durable.length && random.oneIn(2))
+      this.#resizeDurable(random.between(this.durable.length, this.size));
     this.#settle();
   }
 
@@ -240,7 +241,8 @@ export class SimulatedDisk {
 
   corrupt(path: string, position: number, mask: number): void {
     const node = this.find(path);
-    if (!(node instanceof FileNode) || position >= node.size || (mask & 0xff) === 0) throw new Error(`nothing to corrupt at ${path}:${position}`);
+    if (!(node instanceof FileNode) || position >= node.size || (mask & 0xff) === 0)
+      throw new Error(`nothing to corrupt at ${path}:${position}`);
     node.flip(position, mask & 0xff);
   }
 }

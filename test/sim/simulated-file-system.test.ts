@@ -53,7 +53,8 @@ describe('simulated file system', () => {
       let outcome = '';
       for (let sector = 0; sector * 512 < bytes.length; sector++) {
         const found = bytes.subarray(sector * 512, sector * 512 + 512);
-        const same = (other: Uint8Array): boolean => Buffer.compare(found, other.subarray(sector * 512, sector * 512 + found.length)) === 0;
+        const same = (other: Uint8Array): boolean =>
+          Buffer.compare(found, other.subarray(sector * 512, sector * 512 + found.length)) === 0;
         outcome += same(pattern(2048, 2)) ? 'n' : same(pattern(1024, 1)) ? 'o' : same(new Uint8Array(2048)) ? '0' : '?';
       }
       assert.ok(!outcome.includes('?'), `${outcome}, seed ${seed}`);
@@ -137,7 +138,10 @@ describe('dir store under faults', () => {
   it('keeps every acknowledged object when the power fails at any operation', async () => {
     const runs = await sweepPowerFailures((fileSystem) => fileSystem);
     assert.ok(runs.length > 30, `${runs.length} places`);
-    assert.deepEqual(runs.flatMap((run) => run.complaints), []);
+    assert.deepEqual(
+      runs.flatMap((run) => run.complaints),
+      [],
+    );
   });
 
   it('canary: a store whose folder syncs do nothing is caught by the same sweep', async () => {
@@ -167,7 +171,10 @@ describe('dir store under faults', () => {
           await workload(await openStore(machine), acknowledged);
         } catch (error) {
           assert.ok(isCaissonError(error), `place ${place}: ${String(error)}`);
-          assert.ok(['store-io', 'store-full', 'object-exists', 'object-changed'].includes(error.code), `place ${place}: ${error.code}`);
+          assert.ok(
+            ['store-io', 'store-full', 'object-exists', 'object-changed'].includes(error.code),
+            `place ${place}: ${error.code}`,
+          );
         }
         const isLast = machine.faultCount === 0;
         faults[kind] = undefined;
@@ -212,7 +219,10 @@ async function workload(store: Store, acknowledged: Acknowledged): Promise<void>
     const segment = paths.segmentKey(prefix, new Uint8Array(16).fill(round));
     const file = await spool.create(`${round}`);
     const content = pattern(3000, round);
-    await Promise.all([file.write(0, Region.from(content), 0, 1500), file.write(1500, Region.from(content), 1500, 1500)]);
+    await Promise.all([
+      file.write(0, Region.from(content), 0, 1500),
+      file.write(1500, Region.from(content), 1500, 1500),
+    ]);
     await file.sync();
     await file.close();
     await acknowledged.put(segment, content, () => spool.publish(`${round}`, segment));
@@ -235,7 +245,9 @@ async function collected(store: Store): Promise<Map<string, Uint8Array>> {
   return found;
 }
 
-async function sweepPowerFailures(wrap: (fileSystem: FileSystem) => FileSystem): Promise<{ readonly complaints: string[] }[]> {
+async function sweepPowerFailures(
+  wrap: (fileSystem: FileSystem) => FileSystem,
+): Promise<{ readonly complaints: string[] }[]> {
   const runs: { complaints: string[] }[] = [];
   for (let place = 1; ; place++) {
     const faults: FaultPlan = { powerFailureAt: place };
@@ -249,22 +261,29 @@ async function sweepPowerFailures(wrap: (fileSystem: FileSystem) => FileSystem):
     const isLast = machine.faultCount === 0;
     if (isLast) machine.powerFailure();
     faults.powerFailureAt = undefined;
-    const found = await openStore(machine).then(collected).catch((error: unknown) => {
-      if (!isCaissonError(error, 'store-foreign')) throw error; // only a canary's store can lose its marker
-      return new Map<string, Uint8Array>();
-    });
+    const found = await openStore(machine)
+      .then(collected)
+      .catch((error: unknown) => {
+        if (!isCaissonError(error, 'store-foreign')) throw error; // only a canary's store can lose its marker
+        return new Map<string, Uint8Array>();
+      });
     runs.push({ complaints: acknowledged.complaints(found).map((complaint) => `place ${place}: ${complaint}`) });
     if (isLast) return runs;
   }
 }
 
-function openStore(machine: SimulatedMachine, wrap: (fileSystem: FileSystem) => FileSystem = (same) => same): Promise<Store> {
+function openStore(
+  machine: SimulatedMachine,
+  wrap: (fileSystem: FileSystem) => FileSystem = (same) => same,
+): Promise<Store> {
   const clock = new VirtualClock({ isBusy: () => machine.isBusy });
   return openDirStore(wrap(machine.attach()), root, { create: true, clock });
 }
 
 function overridden(fileSystem: FileSystem, changes: Partial<FileSystem>): FileSystem {
-  return new Proxy(fileSystem, { get: (target, name) => (changes as Record<PropertyKey, unknown>)[name] ?? bound(target, name) });
+  return new Proxy(fileSystem, {
+    get: (target, name) => (changes as Record<PropertyKey, unknown>)[name] ?? bound(target, name),
+  });
 }
 
 function bound(target: object, name: PropertyKey): unknown {

@@ -276,7 +276,7 @@ export class SimulatedFileSystem implements FileSystem {
         try {
           resolve(this.#perform(name, path, apply, content, failSync));
         } catch (error) {
-          reject(error as Error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         }
       };
       const abandon = (mayApply: boolean): void => {
@@ -320,7 +320,11 @@ export class SimulatedFileSystem implements FileSystem {
   #contentOf(path: string, bytesMax: number): Uint8Array {
     const file = this.#fileAt(path);
     if (file.size > bytesMax) {
-      throw new CaissonError('invalid', 'object-too-large', `${path} has ${file.size} bytes, more than the ${bytesMax} allowed`);
+      throw new CaissonError(
+        'invalid',
+        'object-too-large',
+        `${path} has ${file.size} bytes, more than the ${bytesMax} allowed`,
+      );
     }
     return new Uint8Array(file.live.subarray(0, file.size));
   }
@@ -357,7 +361,9 @@ class SimulatedFileHandle implements FileHandle {
 
   async read(position: number, length: number, target: Region, targetOffset: number): Promise<number> {
     this.#checkRange(position, length, target, targetOffset);
-    return this.#fileSystem.later(`read ${position} ${length}`, this.#path, () => this.#copyOut(position, length, target, targetOffset));
+    return this.#fileSystem.later(`read ${position} ${length}`, this.#path, () =>
+      this.#copyOut(position, length, target, targetOffset),
+    );
   }
 
   readNow(position: number, length: number, target: Region, targetOffset: number): number {
@@ -375,7 +381,12 @@ class SimulatedFileHandle implements FileHandle {
     // The bytes are taken when the write takes effect, as a kernel does: a caller that reuses the
     // region too early is caught.
     const content = source.bytes.subarray(sourceOffset, sourceOffset + length);
-    return this.#fileSystem.later(`write ${position} ${length}`, this.#path, () => this.#write(position, content), content);
+    return this.#fileSystem.later(
+      `write ${position} ${length}`,
+      this.#path,
+      () => this.#write(position, content),
+      content,
+    );
   }
 
   writeNow(position: number, length: number, source: Region, sourceOffset: number): void {
@@ -387,7 +398,13 @@ class SimulatedFileHandle implements FileHandle {
   async sync(): Promise<void> {
     this.#checkOpen();
     const mark = this.#file.syncMark();
-    return this.#fileSystem.later('sync', this.#path, () => this.#file.sync(mark), undefined, () => this.#file.failSync());
+    return this.#fileSystem.later(
+      'sync',
+      this.#path,
+      () => this.#file.sync(mark),
+      undefined,
+      () => this.#file.failSync(),
+    );
   }
 
   async close(): Promise<void> {
@@ -416,7 +433,10 @@ class SimulatedFileHandle implements FileHandle {
   #checkRange(position: number, length: number, region: Region, offset: number): void {
     this.#checkOpen();
     assert(Number.isSafeInteger(position) && position >= 0, `file position ${position}`);
-    assert(length >= 0 && offset >= 0 && offset + length <= region.length, `range ${offset}+${length} of a region of ${region.length} bytes`);
+    assert(
+      length >= 0 && offset >= 0 && offset + length <= region.length,
+      `range ${offset}+${length} of a region of ${region.length} bytes`,
+    );
   }
 }
 
