@@ -2,16 +2,19 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
-import { runInNewContext } from 'node:vm';
 
 const scratch = mkdtempSync(join(tmpdir(), 'caisson launcher '));
 after(() => rmSync(scratch, { recursive: true }));
 
 const bin = resolve(import.meta.dirname, '../bin');
+const { complaint } = createRequire(import.meta.url)('../bin/node-version.cjs') as {
+  complaint: (version: string) => string;
+};
 const report = '#!/bin/sh\necho "$0"\nfor word in "$@"; do echo "$word"; done\necho "$UV_THREADPOOL_SIZE"\nexit 3\n';
 
 /** A package in `folder` with an entry point, and a stub in place of the packaged Node in `nodeHome`. */
@@ -89,21 +92,18 @@ test('a Node of the PATH has to prove its version first', () => {
 });
 
 test('an old Node is one sentence, a new one is silent', () => {
-  const code = readFileSync(join(bin, 'check-node.cjs'), 'utf8');
-  function outcome(version: string): unknown[] {
-    const seen: unknown[] = [];
-    const stderr = { write: (text: string) => seen.push(text) };
-    runInNewContext(code, {
-      process: { versions: { node: version }, stderr, exit: (status: number) => seen.push(status) },
-    });
-    return seen;
-  }
-  for (const version of ['26.10.0', '26.11.3', '27.0.0', '100.1.0']) assert.deepEqual(outcome(version), []);
+  for (const version of ['26.10.0', '26.11.3', '27.0.0', '100.1.0']) assert.equal(complaint(version), '');
   for (const version of ['8.17.0', '20.20.2', '26.9.9']) {
-    const [sentence, status] = outcome(version);
-    assert.match(String(sentence), /^caisson: Node\.js 26\.10 or newer is needed and this is [\d.]+: [^\n]*\n$/);
-    assert.equal(status, 69);
+    assert.match(complaint(version), /^Node\.js 26\.10 or newer is needed and this is [\d.]+: [^\n]*$/);
   }
+});
+
+test('the check ends an old Node with that sentence and exit code 69', () => {
+  const pretend = "Object.defineProperty(process.versions, 'node', { value: '20.1.0' }); require(process.argv[1]);";
+  const { status, lines } = call(process.execPath, ['-e', pretend, join(bin, 'check-node.cjs')]);
+  assert.equal(status, 69);
+  assert.deepEqual(lines, [`caisson: ${complaint('20.1.0')}`]);
+  assert.equal(call(process.execPath, ['-e', 'require(process.argv[1])', join(bin, 'check-node.cjs')]).status, 0);
 });
 
 test('signals reach the command, because the launcher becomes it', async () => {

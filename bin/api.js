@@ -1,0 +1,10 @@
+// The package's entry for programs: an old Node is told so, before it meets code that it cannot link.
+import { createRequire } from 'node:module';
+import { complaint } from './node-version.cjs';
+
+const problem = complaint(process.versions.node);
+if (problem !== '') throw new Error(`caisson: ${problem}`);
+const api = createRequire(import.meta.url)('../dist/src/api.js');
+
+export const { createVolume, openVolume, inspectVolume, listVolumes, removeVolume, verifyVolume } = api;
+export const { CaissonError, OpenVolume, Region, isCaissonError } = api;
