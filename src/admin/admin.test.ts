@@ -16,7 +16,10 @@ import { createAdminApp, listenAdmin } from './server.ts';
 
 const slot = { slot: 1, kind: 'passphrase' as const, description: 'passphrase' };
 
-async function start(context: TestContext, operations: Partial<Operations>): Promise<{ socket: string; client: Operations }> {
+async function start(
+  context: TestContext,
+  operations: Partial<Operations>,
+): Promise<{ socket: string; client: Operations }> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-admin-'));
   const socket = path.join(folder, 'admin.sock');
   const app = createAdminApp({ operations: operations as Operations, metrics: async () => 'caisson_volumes_open 0\n' });
@@ -28,7 +31,12 @@ async function start(context: TestContext, operations: Partial<Operations>): Pro
   return { socket, client: createAdminClient(socket) };
 }
 
-function post(socketPath: string, name: string, body: string, headers: http.OutgoingHttpHeaders = {}): Promise<{ status: number; body: string }> {
+function post(
+  socketPath: string,
+  name: string,
+  body: string,
+  headers: http.OutgoingHttpHeaders = {},
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const request = http.request({ socketPath, method: 'POST', path: name, headers, agent: false }, (response) => {
       let text = '';
@@ -58,7 +66,11 @@ test('a request arrives as it was sent, secrets as bytes, and the answer comes b
 test('an error keeps its kind, code, remedy and details, and nothing else', async (context) => {
   const { client } = await start(context, {
     listKeys: async () => {
-      throw new CaissonError('denied', 'key-wrong', 'no slot opens with it', { remedy: 'Try another.', details: { tried: 2 }, cause: new Error('inner') });
+      throw new CaissonError('denied', 'key-wrong', 'no slot opens with it', {
+        remedy: 'Try another.',
+        details: { tried: 2 },
+        cause: new Error('inner'),
+      });
     },
     detachVolume: async () => {
       throw new TypeError('undefined is not a function');
@@ -66,16 +78,29 @@ test('an error keeps its kind, code, remedy and details, and nothing else', asyn
   });
   await assert.rejects(client.listKeys({ name: 'data' }), (error) => {
     assert.ok(isCaissonError(error, 'key-wrong'));
-    assert.deepEqual([error.kind, error.message, error.remedy, error.details], ['denied', 'no slot opens with it', 'Try another.', { tried: 2 }]);
+    assert.deepEqual(
+      [error.kind, error.message, error.remedy, error.details],
+      ['denied', 'no slot opens with it', 'Try another.', { tried: 2 }],
+    );
     return true;
   });
-  await assert.rejects(client.detachVolume({ name: 'data' }), (error) => isCaissonError(error, 'assertion-failed') && error.kind === 'bug');
+  await assert.rejects(
+    client.detachVolume({ name: 'data' }),
+    (error) => isCaissonError(error, 'assertion-failed') && error.kind === 'bug',
+  );
 });
 
 test('progress comes before the result, and a failure after progress is still a failure', async (context) => {
   let fails = false;
   const report = {
-    ...{ volumeId: 'a'.repeat(32), public: true, manifestNumber: 1, manifestDigest: 'd', writerKey: 'w', manifestsChecked: 1 },
+    ...{
+      volumeId: 'a'.repeat(32),
+      public: true,
+      manifestNumber: 1,
+      manifestDigest: 'd',
+      writerKey: 'w',
+      manifestsChecked: 1,
+    },
     ...{ objectsChecked: 2, objectBytes: 3, unitsChecked: 0, orphans: [], findings: [], freshness: 'current' as const },
   };
   const { client } = await start(context, {
@@ -123,9 +148,17 @@ test('nobody there, something else there, somebody who hangs up', async (context
   context.after(() => fs.rmSync(folder, { recursive: true }));
   const missing = path.join(folder, 'missing.sock');
   assert.equal(await isDaemonRunning(missing), false);
-  await assert.rejects(createAdminClient(missing).status({}), (error) => isCaissonError(error, 'daemon-unreachable') && error.remedy !== undefined);
+  await assert.rejects(
+    createAdminClient(missing).status({}),
+    (error) => isCaissonError(error, 'daemon-unreachable') && error.remedy !== undefined,
+  );
 
-  const answers = ['HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}', 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello', 'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{', ''];
+  const answers = [
+    'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}',
+    'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello',
+    'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{',
+    '',
+  ];
   const server = net.createServer((peer) => peer.once('data', () => peer.end(answers.shift() ?? '')));
   const socket = path.join(folder, 'other.sock');
   await new Promise<void>((resolve) => server.listen(socket, resolve));

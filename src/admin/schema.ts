@@ -212,10 +212,12 @@ export const operationSchemas = {
   },
   adoptVolume: {
     request: z.strictObject({
-      name,
+      ...withKey,
       store: z.string().max(4096),
       volumeId: volumeId.optional(),
       key: keyHint.optional(),
+      /** Opens it once although no anchor here knows it, so that the anchor knows it from then on. */
+      acceptMissingAnchor: z.boolean(),
     }),
     response: volumeDetails,
     remote: true,

@@ -64,7 +64,11 @@ const volumeCommands: readonly CommandSpec[] = [
     options: [
       { flags: '--store <url>', description: 'where it lies', isRequired: true },
       { flags: '--id <hex>', description: 'its id, where the store holds more than one' },
-      { flags: '--key-file <file>', description: 'remember this key file for it' },
+      {
+        flags: '--accept-missing-anchor',
+        description: 'trust the state found: no anchor here can tell whether it is the newest (a new machine)',
+      },
+      ...keyOptions,
     ],
     examples: ['caisson volume adopt data --store dir:/mnt/backup/volumes --id 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b'],
     load: () => import('./commands/volume-adopt.ts'),

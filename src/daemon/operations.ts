@@ -240,6 +240,17 @@ async function adoptVolume(
       const info = await engine.inspectVolume(opened.environment, bytesOfId(volumeId));
       const key: KeyHint = request.key ?? { kind: info.keySlots[0]?.kind ?? 'passphrase' };
       const entry = { store: store.url, volumeId, key };
+      if (request.acceptMissingAnchor) {
+        const credential = request.credential ?? (await credentialOfEntry(parts, request.name, entry));
+        const keySource = await parts.keySource(credential);
+        // Opening for writing is what makes the anchor here remember the volume from now on.
+        const volume = await engine.openVolume(opened.environment, {
+          volumeId: bytesOfId(volumeId),
+          keySource,
+          acceptMissingAnchor: true,
+        });
+        await volume.close();
+      }
       await names.add(request.name, entry);
       return detailsOf(request.name, entry, info, false);
     },

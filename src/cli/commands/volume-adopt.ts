@@ -1,20 +1,27 @@
 /** `caisson volume adopt NAME --store URL`. */
-import { resolve } from 'node:path';
 import { checkName } from '../../lib/names.ts';
 import type { RunCommand } from '../command.ts';
-import { textOption } from '../keys.ts';
+import { keyFromOptions, textOption } from '../keys.ts';
+import { askSecret, isInteractive } from '../terminal.ts';
 import { absoluteStore } from './volume-create.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const volumeId = textOption(options, 'id');
-  const keyFile = textOption(options, 'keyFile');
+  const acceptMissingAnchor = options['acceptMissingAnchor'] === true;
+  const given = keyFromOptions(options);
+  let credential = given?.credential;
+  if (acceptMissingAnchor && credential === undefined && isInteractive()) {
+    credential = { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };
+  }
   const { operations } = await context.local();
   const adopted = await operations.adoptVolume({
     name,
     store: absoluteStore(textOption(options, 'store') ?? ''),
+    credential,
+    acceptMissingAnchor,
     ...(volumeId === undefined ? {} : { volumeId: volumeId.toLowerCase() }),
-    ...(keyFile === undefined ? {} : { key: { kind: 'key-file' as const, path: resolve(keyFile) } }),
+    ...(given === undefined ? {} : { key: given.hint }),
   });
   context.output.result(adopted, () => `${name} is volume ${adopted.public.volumeId} in ${adopted.store}`);
 };

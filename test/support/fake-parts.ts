@@ -1,0 +1,227 @@
+/**
+ * The daemon's parts without disk, keys or sockets: volumes are memory, a key is the bytes of its
+ * credential. What was opened and not closed is counted, so that a test can see leaks.
+ */
+import type { Credential } from '../../src/admin/schema.ts';
+import { loadConfiguration } from '../../src/daemon/configuration.ts';
+import type { Engine, NbdListener, Parts } from '../../src/daemon/parts.ts';
+import { CaissonError } from '../../src/lib/errors.ts';
+import type { KeySource } from '../../src/keys/key-source.ts';
+import type { CreateOptions, KeySlotInfo, Volume, VolumeInfo } from '../../src/volume/volume-types.ts';
+import { MemoryDevice } from './memory-device.ts';
+
+interface StoredVolume {
+  readonly options: CreateOptions;
+  size: number;
+  readonly slots: Map<number, { info: KeySlotInfo; secret: string }>;
+  isOpen: boolean;
+}
+
+export class FakeParts implements Parts {
+  readonly configuration = loadConfiguration('/nowhere/config.yaml');
+  readonly volumes = new Map<string, StoredVolume>();
+  /** Things open now: environments, volumes, listeners. */
+  readonly open = new Set<string>();
+  readonly mounted = new Map<string, string>();
+  /** The next call of this name fails with the error. */
+  readonly faults = new Map<string, Error>();
+  #count = 0;
+
+  async engine(): Promise<Engine> {
+    return {
+      createVolume: async (_environment, options) => {
+        const id = (++this.#count).toString(16).padStart(32, '0');
+        const info = { slot: 0, kind: options.keySource.kind, description: options.keySource.describe };
+        const slots = new Map([[0, { info, secret: await secretOf(options.keySource) }]]);
+        this.volumes.set(id, { options, size: options.size, slots, isOpen: false });
+        return this.#info(id);
+      },
+      openVolume: async (_environment, { volumeId, keySource, readOnly }) => {
+        this.#fault('openVolume');
+        const id = Buffer.from(volumeId).toString('hex');
+        const stored = this.#stored(id);
+        const secret = await secretOf(keySource);
+        if (![...stored.slots.values()].some((slot) => slot.secret === secret)) {
+          throw new CaissonError('denied', 'key-wrong', 'no key slot opens with this');
+        }
+        if (stored.isOpen) throw new CaissonError('fenced', 'volume-open-elsewhere', 'open elsewhere');
+        stored.isOpen = true;
+        return this.#volume(id, stored, readOnly ?? false);
+      },
+      inspectVolume: async (_environment, volumeId) => this.#info(Buffer.from(volumeId).toString('hex')),
+      listVolumes: async () => [...this.volumes.keys()],
+      verifyVolume: async (_environment, { volumeId, keySource, onProgress }) => {
+        onProgress?.(1, 1, 'objects');
+        const id = Buffer.from(volumeId).toString('hex');
+        return {
+          volumeId: id,
+          public: keySource === undefined,
+          manifestNumber: 1,
+          manifestDigest: '',
+          writerKey: '',
+          manifestsChecked: 1,
+          objectsChecked: 0,
+          objectBytes: 0,
+          unitsChecked: 0,
+          orphans: [],
+          findings: [],
+          freshness: 'current',
+        };
+      },
+      removeVolume: async (_environment, volumeId) => {
+        this.volumes.delete(Buffer.from(volumeId).toString('hex'));
+        return { removedObjects: 1 };
+      },
+    };
+  }
+
+  async openEnvironment(storeUrl: string): Promise<never> {
+    this.#fault('openEnvironment');
+    const token = this.#take('environment');
+    const environment = { store: { url: storeUrl } };
+    return { environment, close: async () => void this.open.delete(token) } as never;
+  }
+
+  async keySource(credential: Credential): Promise<KeySource> {
+    const secret =
+      credential.kind === 'passphrase' ? credential.secret : new TextEncoder().encode(JSON.stringify(credential));
+    const key = new Uint8Array(secret);
+    return {
+      kind: credential.kind,
+      describe: credential.kind,
+      enroll: async () => ({ parameters: new Uint8Array(0), key }),
+      derive: async () => key,
+    };
+  }
+
+  async credentialOf(hint: { kind: string; path?: string | undefined }): Promise<Credential | undefined> {
+    if (hint.kind === 'none') return { kind: 'none' };
+    return hint.path === undefined ? undefined : { kind: 'key-file', path: hint.path };
+  }
+
+  async generateKeyFile(): Promise<void> {}
+
+  async listenNbd(address: { kind: string; path?: string }): Promise<NbdListener> {
+    this.#fault('listenNbd');
+    const token = this.#take('listener');
+    const names = new Set<string>();
+    return {
+      address: address.path ?? '127.0.0.1:1',
+      add: (name) => void names.add(name),
+      remove: async (name) => void names.delete(name),
+      reloadTls: () => undefined,
+      close: async () => void this.open.delete(token),
+    };
+  }
+
+  async mounts(): ReturnType<Parts['mounts']> {
+    return {
+      mount: async ({ name, directory }) => {
+        this.#fault('mount');
+        this.mounted.set(name, directory);
+        return { name, directory, via: 'fuse', device: '/dev/loop0', fileSystem: 'ext4', notes: [] };
+      },
+      unmount: async (name) => {
+        const directory = this.mounted.get(name);
+        if (directory === undefined) throw new CaissonError('invalid', 'mount-missing', 'not mounted');
+        this.#fault('unmount');
+        this.mounted.delete(name);
+        return { name, directory, notes: [] };
+      },
+    };
+  }
+
+  async sealer(): Promise<{ name: string; reason: string }> {
+    return { name: 'none', reason: 'a test' };
+  }
+
+  #volume(id: string, stored: StoredVolume, readOnly: boolean): Volume {
+    const token = this.#take('volume');
+    const device = new MemoryDevice(stored.size, { readOnly });
+    const addKey = async (source: KeySource, slot = stored.slots.size): Promise<KeySlotInfo> => {
+      const info = { slot, kind: source.kind, description: source.describe };
+      stored.slots.set(slot, { info, secret: await secretOf(source) });
+      return info;
+    };
+    const counts = {
+      reads: 1,
+      writes: 2,
+      flushes: 3,
+      trims: 4,
+      bytesRead: 5,
+      bytesWritten: 6,
+      bytesSealed: 7,
+      syncs: 8,
+    };
+    const more = {
+      checkpoints: 9,
+      anchorAdvances: 10,
+      mapBytesResident: 11,
+      mapLeavesLoaded: 12,
+      unanchoredRecords: 13,
+    };
+    return Object.assign(device, {
+      id,
+      info: () => ({ ...this.#info(id), readOnly }),
+      stats: () => ({ ...counts, ...more }),
+      checkpoint: async () => undefined,
+      addKey,
+      removeKey: async (slot: number) => void stored.slots.delete(slot),
+      changeKey: async (slot: number, source: KeySource) => addKey(source, slot),
+      close: async () => {
+        this.#fault('closeVolume');
+        stored.size = device.size;
+        stored.isOpen = false;
+        this.open.delete(token);
+      },
+    });
+  }
+
+  #info(id: string): VolumeInfo {
+    const stored = this.#stored(id);
+    return {
+      volumeId: id,
+      formatVersion: 1,
+      protection: stored.options.protection,
+      epoch: 1,
+      manifestNumber: 1,
+      manifestDigest: '00',
+      writerKey: '00',
+      objectCount: 0,
+      objectBytes: 0,
+      keySlots: [...stored.slots.values()].map(({ info }) => info),
+      size: stored.size,
+      durability: stored.options.durability,
+      readOnly: false,
+      latched: undefined,
+      sealer: 'none',
+      spoolBytes: 0,
+      anchoredSequence: 0,
+      sequence: 0,
+      keyEpoch: 1,
+      recovery: { clean: true, segmentCount: 0, recordCount: 0, bytes: 0, tornBytes: 0, milliseconds: 0 },
+    };
+  }
+
+  #stored(id: string): StoredVolume {
+    const stored = this.volumes.get(id);
+    if (stored === undefined) throw new CaissonError('invalid', 'volume-missing', 'no such volume');
+    return stored;
+  }
+
+  #take(kind: string): string {
+    const token = `${kind} ${++this.#count}`;
+    this.open.add(token);
+    return token;
+  }
+
+  #fault(call: string): void {
+    const error = this.faults.get(call);
+    this.faults.delete(call);
+    if (error !== undefined) throw error;
+  }
+}
+
+async function secretOf(source: KeySource): Promise<string> {
+  return Buffer.from(await source.derive(new Uint8Array(0))).toString('hex');
+}
