@@ -1,0 +1,46 @@
+/**
+ * The composition root: the one place that names concrete classes. Everything is loaded when it is
+ * first asked for, and modules that are needed together are loaded together.
+ */
+import type { Folders } from '../lib/folders.ts';
+import type { FileLock } from '../store/file-system.ts';
+import type { SealerChoice } from '../crypto/choose-sealer.ts';
+import type { Configuration } from './configuration.ts';
+import { credentialOfHint, generateKeyFile, keySourceOf } from './credentials.ts';
+import type { Parts } from './parts.ts';
+
+export function createParts(folders: Folders, configuration: Configuration): Parts {
+  let chosen: Promise<SealerChoice> | undefined;
+  const sealerChoice = (): Promise<SealerChoice> =>
+    (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
+  return {
+    configuration,
+    engine: () => import('../volume/volume.ts'),
+    openEnvironment: async (storeUrl, options) => {
+      const [{ openEnvironment }, { sealer }] = await Promise.all([import('./environment.ts'), sealerChoice()]);
+      return openEnvironment(storeUrl, options, {
+        anchorFolder: folders.anchors,
+        sealer,
+        tuning: configuration.tuning,
+      });
+    },
+    keySource: keySourceOf,
+    credentialOf: credentialOfHint,
+    generateKeyFile: async (path) => generateKeyFile(path),
+    listenNbd: async (address, log) => {
+      const { listenNbd } = await import('./nbd-listener.ts');
+      return listenNbd(address, { spinMicroseconds: configuration.spinMicroseconds, log });
+    },
+    mounts: async (log) => (await import('./mount-adapter.ts')).createMounts(folders.mounts, log),
+    sealer: async () => {
+      const { sealer, reason } = await sealerChoice();
+      return { name: sealer.name, reason };
+    },
+  };
+}
+
+/** undefined when somebody else holds the lock; freed by the kernel when this process dies. */
+export async function lockFile(path: string): Promise<FileLock | undefined> {
+  const { nodeFileSystem } = await import('../store/node-file-system.ts');
+  return nodeFileSystem.lock(path);
+}
