@@ -1,5 +1,5 @@
 /**
- * The handshake phase as bytes: options in, option replies out (spec/nbd.md, "Handshake").
+ * The handshake phase as bytes: options in, option replies out (Spec: spec/nbd.md, "Handshake". Vectors: test/vectors/nbd/).
  *
  * Pure: no sockets, no state. Decoders return undefined for anything that is not exactly the
  * option's grammar: a length that reaches past the option, bytes left over, a string that is not

@@ -1,5 +1,5 @@
 /**
- * The transmission phase as bytes: requests in, reply headers out (spec/nbd.md, "Transmission").
+ * The transmission phase as bytes: requests in, reply headers out (Spec: spec/nbd.md, "Transmission". Vectors: test/vectors/nbd/).
  *
  * Pure: no sockets, no state. All functions read and write at an offset of a caller's array and
  * allocate nothing, because they run once per request. 64-bit values become numbers: exact up to
