@@ -79,6 +79,7 @@ const canaries: readonly {
     files: { 'docs/x.md': 'see [y](../spec/y.md#z)' },
     complaint: /\.\.\/spec\/y\.md leads nowhere/,
   },
+  { name: 'unlisted page', files: { 'spec/y.md': '# Y' }, complaint: /spec\/y\.md: add a line/ },
   { name: 'blank at the end', files: { 'README.md': 'Caisson \n' }, complaint: /no blanks/ },
   {
     name: 'install script',
@@ -104,14 +105,15 @@ const codec = {
 };
 const proof = {
   'spec/unit-format.md': '# Unit\n',
+  'spec/README.md': '[unit](unit-format.md)',
   'test/vectors/unit-format/good.txt': 'x',
   'test/fuzz/unit.fuzz.ts': "import '../../src/segment/unit-format.ts';",
 };
 
-for (const missing of Object.keys(proof)) {
+for (const missing of Object.keys(proof).filter((path) => path !== 'spec/README.md')) {
   test(`seen: a format without ${missing}`, () => {
     const files = Object.fromEntries(Object.entries({ ...codec, ...proof }).filter(([path]) => path !== missing));
-    assert.equal(checkTidiness(repository(files)).length, 1);
+    assert.match(checkTidiness(repository(files)).join(), /^src\/segment\/unit-format\.ts: no /);
   });
 }
 
@@ -120,7 +122,14 @@ test('a format may name a page and vectors that it shares', () => {
   const files = { ...codec, ...proof, 'src/segment/unit-format.ts': header };
   assert.match(checkTidiness(repository(files)).join(), /no spec\/units.md.*no test\/vectors\/units\//);
   assert.deepEqual(
-    checkTidiness(repository({ ...files, 'spec/units.md': '# Units', 'test/vectors/units/good.txt': 'x' })),
+    checkTidiness(
+      repository({
+        ...files,
+        'spec/units.md': '# Units',
+        'spec/README.md': '[unit](unit-format.md) [units](units.md)',
+        'test/vectors/units/good.txt': 'x',
+      }),
+    ),
     [],
   );
 });

@@ -219,6 +219,15 @@ export function brokenLinks({ texts }: Repository): string[] {
   return found;
 }
 
+/** Whoever looks for a format finds it in the index. */
+export function unlistedPages({ texts }: Repository): string[] {
+  const index = texts.get('spec/README.md') ?? '';
+  return [...texts.keys()]
+    .filter((path) => /^spec\/[^/]+\.md$/.test(path) && path !== 'spec/README.md')
+    .filter((path) => !index.includes(`](${path.replace('spec/', '')})`))
+    .map((path) => `${path}: add a line to spec/README.md`);
+}
+
 export function checkTidiness(repository: Repository): string[] {
   return [
     ...repository.sources.flatMap(bannedNames),
@@ -227,6 +236,7 @@ export function checkTidiness(repository: Repository): string[] {
     ...filesNobodyImports(repository),
     ...bannedWords(repository),
     ...brokenLinks(repository),
+    ...unlistedPages(repository),
   ];
 }
 
