@@ -10,6 +10,20 @@ export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   return plainBytes(hash.digest());
 }
 
+/** A SHA-256 over bytes that come in pieces. */
+export interface RunningDigest {
+  update(bytes: Uint8Array): void;
+  finish(): Uint8Array;
+}
+
+export function startDigest(): RunningDigest {
+  const hash = createHash('sha256');
+  return {
+    update: (bytes) => void hash.update(bytes),
+    finish: () => plainBytes(hash.digest()),
+  };
+}
+
 /** Whether two byte strings are equal, in a time that depends on their lengths alone. */
 export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   return left.length === right.length && timingSafeEqual(left, right);

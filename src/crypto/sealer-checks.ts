@@ -6,8 +6,11 @@ import { assert } from '../lib/assert.ts';
 import type { Region } from '../lib/region.ts';
 import { keyBytes, tagBytes } from './sealer.ts';
 
-/** Block numbers stay exact in a double with room to spare: 2^52 blocks of 4 KiB are 16 EiB. */
-export const blockNumberMax = 2 ** 52;
+/**
+ * Block numbers stay exact in a double with room to spare: 2^52 blocks of 4 KiB are 16 EiB. The numbers
+ * just above name the pieces of an object that are not units (spec/segment-format.md).
+ */
+export const blockNumberMax = 2 ** 52 + 15;
 export const slotMax = 0xffffffff;
 /** One EVP call takes a C int; a unit is far smaller. */
 export const unitBytesMax = 2 ** 30;

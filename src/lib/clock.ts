@@ -6,6 +6,8 @@ export interface Clock {
   wall(): number;
   /** Calls back once after `milliseconds`; returns the function that cancels it. Does not keep the process alive. */
   after(milliseconds: number, callback: () => void): () => void;
+  /** Resolves once other work that is ready had its turn: long loops await it now and then. */
+  turn(): Promise<void>;
 }
 
 export const systemClock: Clock = {
@@ -16,4 +18,5 @@ export const systemClock: Clock = {
     timer.unref();
     return () => clearTimeout(timer);
   },
+  turn: () => new Promise((resolve) => setImmediate(resolve)),
 };

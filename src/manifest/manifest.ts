@@ -114,28 +114,41 @@ export async function readHead(store: Store, prefix: string, volumeId: Uint8Arra
 
 /**
  * Swaps the head. A failed swap is not yet a lost race: the answer of an earlier try may have been
- * lost, so the head is read back; only a head of another holder means `volume-fenced`.
+ * lost. So a swap that failed otherwise is tried once more, and where the head has changed it is read
+ * back: our own bytes are success, only a head of another holder means `volume-fenced`.
  */
 export async function swapHead(store: Store, prefix: string, expected: string | null, head: Head, signingKey: SigningKey): Promise<string> {
   const key = headKey(prefix);
   const bytes = buildHead(head, signingKey);
-  try {
-    return await store.swap(key, expected, bytes);
-  } catch (error) {
-    const found = await store.getVersioned(key, headBytesMax).catch(() => undefined);
-    if (found !== undefined && equalBytes(found.bytes, bytes)) return found.version;
-    if (isCaissonError(error, 'object-changed')) throw fenced(error);
-    throw error;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await store.swap(key, expected, bytes);
+    } catch (error) {
+      if (isCaissonError(error, 'object-changed')) {
+        const found = await store.getVersioned(key, headBytesMax);
+        if (equalBytes(found.bytes, bytes)) return found.version;
+        throw fenced(error);
+      }
+      if (attempt > 0) throw error;
+    }
   }
 }
 
-/** Creates an immutable object, forgiving a lost answer: the same bytes under the key are success. */
+/**
+ * Creates an immutable object, forgiving a lost answer: a create that failed is tried once more, and
+ * the same bytes under the key are success.
+ */
 export async function createExact(store: Store, key: string, bytes: Uint8Array): Promise<void> {
-  try {
-    await store.create(key, bytes);
-  } catch (error) {
-    const found = await store.get(key, bytes.length).catch(() => undefined);
-    if (found === undefined || !equalBytes(found, bytes)) throw error;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await store.create(key, bytes);
+    } catch (error) {
+      if (isCaissonError(error, 'object-exists')) {
+        if (equalBytes(await store.get(key, bytes.length), bytes)) return;
+        throw error;
+      }
+      if (attempt > 0) throw error;
+    }
   }
 }
 

@@ -6,6 +6,7 @@
  * published entries appear in the catalog; a catalog page is immutable, so a changed page is a new one.
  */
 import { assert } from '../lib/assert.ts';
+import { toHex } from '../lib/hex.ts';
 import { catalogEntriesMax, encodeCatalogPage, ObjectKind, type CatalogEntry, type CatalogPage } from './catalog-format.ts';
 import type { AddedObject, CatalogReference, DroppedObject } from './manifest-format.ts';
 
@@ -154,7 +155,7 @@ export class ObjectTable {
   ids(): Map<string, number> {
     const result = new Map<string, number>();
     this.#entries.forEach((entry, index) => {
-      if (entry !== undefined) result.set(Buffer.from(entry.id).toString('hex'), index);
+      if (entry !== undefined) result.set(toHex(entry.id), index);
     });
     return result;
   }

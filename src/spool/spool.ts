@@ -46,9 +46,17 @@ export class Spool {
   #running = false;
   #waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   syncCount = 0;
+  readonly #failed = Promise.withResolvers<never>();
 
   constructor(area: SpoolArea) {
     this.#area = area;
+    // Whoever races against it handles the failure; nobody has to.
+    this.#failed.promise.catch(() => undefined);
+  }
+
+  /** Never resolves; rejects when the spool latches. To race against whatever depends on the spool. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
   }
 
   get failure(): CaissonError | undefined {
@@ -177,7 +185,10 @@ export class Spool {
   }
 
   #latch(error: unknown): void {
-    this.#failure ??= error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
+    if (this.#failure === undefined) {
+      this.#failure = error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
+      this.#failed.reject(this.#failure);
+    }
     this.#wake();
   }
 }

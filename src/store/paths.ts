@@ -60,7 +60,7 @@ export function spoolName(segmentId: Uint8Array): string {
 /** What a key names, or undefined when no part of Caisson makes such a key. */
 export type ParsedKey =
   | { readonly kind: 'head'; readonly volumeId: Uint8Array }
-  | { readonly kind: 'manifest'; readonly volumeId: Uint8Array; readonly manifestNumber: number }
+  | { readonly kind: 'manifest'; readonly volumeId: Uint8Array; readonly manifestNumber: number; readonly digestStart: Uint8Array }
   | { readonly kind: 'segment' | 'map' | 'catalog'; readonly volumeId: Uint8Array; readonly id: Uint8Array };
 
 const kindOfFolder = { segments: 'segment', maps: 'map', catalog: 'catalog' } as const;
@@ -73,7 +73,9 @@ export function parseKey(key: string): ParsedKey | undefined {
   if (folder === 'manifests') {
     if (third === undefined || fourth !== undefined || !/^[0-9a-f]{16}-[0-9a-f]{32}$/.test(third)) return undefined;
     const manifestNumber = Number.parseInt(third.substring(0, 16), 16);
-    return Number.isSafeInteger(manifestNumber) ? { kind: 'manifest', volumeId, manifestNumber } : undefined;
+    const digestStart = idFromHex(third.substring(17));
+    if (digestStart === undefined || !Number.isSafeInteger(manifestNumber)) return undefined;
+    return { kind: 'manifest', volumeId, manifestNumber, digestStart };
   }
   if (folder !== 'segments' && folder !== 'maps' && folder !== 'catalog') return undefined;
   const id = idFromHex(fourth);

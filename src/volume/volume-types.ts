@@ -63,6 +63,8 @@ export interface OpenOptions {
   readonly volumeId: Uint8Array;
   readonly keySource: KeySource;
   readonly readOnly?: boolean;
+  /** Opens although the anchor has never seen this volume: on purpose, as on a new machine. */
+  readonly acceptMissingAnchor?: boolean;
 }
 
 /** What the store shows to anybody, key or no key. */
@@ -92,7 +94,6 @@ export interface VolumeInfo extends PublicVolumeInfo {
   /** Set once a sync failed: the volume takes no more writes until it is reopened. */
   readonly latched: string | undefined;
   readonly sealer: string;
-  readonly mappedBlocks: number; // blocks that hold data, as far as known without reading the whole map
   readonly spoolBytes: number; // written but not yet named by a manifest
   readonly anchoredSequence: number;
   readonly sequence: number; // records written

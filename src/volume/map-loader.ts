@@ -1,0 +1,163 @@
+/**
+ * MapLoader: reads map pages back from map objects and checks them before anybody sees them
+ * (spec/map-format.md). A few objects are kept open; pages are small and rarely read twice.
+ */
+import type { PageLoader } from '../block-map/block-map.ts';
+import {
+  checkLeaf,
+  decodeDirectoryPage,
+  decodeRoot,
+  directoryBytes,
+  leafBytes,
+  pageBlock,
+  PageLevel,
+  type PageReference,
+  type Root,
+} from '../block-map/map-format.ts';
+import { equalBytes } from '../crypto/digest.ts';
+import type { SealingKey } from '../crypto/sealer.ts';
+import { tagBytes } from '../crypto/sealer.ts';
+import { CaissonError, isCaissonError, messageOf } from '../lib/errors.ts';
+import { mapObjectsOpenMax } from '../lib/limits.ts';
+import { Region } from '../lib/region.ts';
+import type { ObjectTable } from '../manifest/object-table.ts';
+import { mapObjectKey, volumePrefix } from '../store/paths.ts';
+import type { ObjectReader, Store } from '../store/store.ts';
+import type { ObjectKeys } from './object-keys.ts';
+
+interface OpenObject {
+  readonly reader: ObjectReader;
+  readonly key: SealingKey;
+  readonly name: string;
+  pins: number;
+}
+
+export class MapLoader implements PageLoader {
+  readonly #store: Store;
+  readonly #table: ObjectTable;
+  readonly #keys: ObjectKeys;
+  /** In order of last use. */
+  readonly #open = new Map<number, Promise<OpenObject>>();
+
+  constructor(store: Store, table: ObjectTable, keys: ObjectKeys) {
+    this.#store = store;
+    this.#table = table;
+    this.#keys = keys;
+  }
+
+  async loadLeaf(leaf: number, reference: PageReference): Promise<Uint32Array> {
+    const page = await this.#page(PageLevel.leaf, leaf, reference, leafBytes);
+    const words = new Uint32Array(page.bytes.buffer, 0, leafBytes / 4);
+    this.#checked(reference, () => checkLeaf(words, (index) => this.#table.isSegment(index)));
+    return words;
+  }
+
+  async loadDirectory(directory: number, reference: PageReference, visit: (leaf: number, object: number, slot: number, tag: Uint8Array) => void): Promise<void> {
+    const page = await this.#page(PageLevel.directory, directory, reference, directoryBytes);
+    this.#checked(reference, () => decodeDirectoryPage(page.bytes.subarray(0, directoryBytes), (index) => this.#table.isMapObject(index), visit));
+  }
+
+  async loadRoot(reference: PageReference, bytes: number): Promise<Root> {
+    const page = await this.#page(PageLevel.root, 0, reference, bytes);
+    return this.#checked(reference, () => decodeRoot(page.bytes.subarray(0, bytes), (index) => this.#table.isMapObject(index)));
+  }
+
+  async closeAll(): Promise<void> {
+    const open = [...this.#open.values()];
+    this.#open.clear();
+    for (const opening of open) await opening.then(closeObject).catch(() => undefined);
+  }
+
+  /** An object that is no longer named by the map is closed. */
+  forget(index: number): void {
+    const opening = this.#open.get(index);
+    this.#open.delete(index);
+    opening?.then(closeObject).catch(() => undefined);
+  }
+
+  async #page(level: PageLevel, index: number, reference: PageReference, length: number): Promise<Region> {
+    const object = await this.#object(reference.object);
+    object.pins++;
+    try {
+      const sealed = new Region(length + tagBytes);
+      try {
+        await object.reader.read(reference.slot * 16, length + tagBytes, sealed, 0);
+      } catch (error) {
+        if (isCaissonError(error, 'format-invalid')) throw this.#tampered(object.name, messageOf(error), error);
+        throw error;
+      }
+      if (!equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag)) throw this.#tampered(object.name, 'a page has another tag than its parent names');
+      const page = new Region(length);
+      if (!object.key.open(reference.slot, pageBlock(level, index), length, sealed, 0, page, 0)) throw this.#tampered(object.name, 'a page does not authenticate');
+      return page;
+    } finally {
+      object.pins--;
+    }
+  }
+
+  #object(index: number): Promise<OpenObject> {
+    const known = this.#open.get(index);
+    if (known !== undefined) {
+      this.#open.delete(index);
+      this.#open.set(index, known);
+      return known;
+    }
+    const opening = this.#openObject(index);
+    this.#open.set(index, opening);
+    opening.catch(() => this.#open.delete(index));
+    if (this.#open.size > mapObjectsOpenMax) this.#closeOldest();
+    return opening;
+  }
+
+  #closeOldest(): void {
+    for (const [index, opening] of this.#open) {
+      this.#open.delete(index);
+      opening
+        .then(async (object) => {
+          if (object.pins === 0) await closeObject(object);
+          else this.#open.set(index, opening);
+        })
+        .catch(() => undefined);
+      return;
+    }
+  }
+
+  async #openObject(index: number): Promise<OpenObject> {
+    const entry = this.#table.get(index);
+    const name = mapObjectKey(volumePrefix(entry.lineage), entry.id);
+    let reader: ObjectReader;
+    try {
+      reader = await this.#store.open(name);
+    } catch (error) {
+      if (isCaissonError(error, 'object-missing')) throw this.#tampered(name, 'it is missing', error);
+      throw error;
+    }
+    if (entry.published && reader.size !== entry.bytes) {
+      await reader.close();
+      throw this.#tampered(name, `it has ${reader.size} bytes, the signed catalog says ${entry.bytes}`);
+    }
+    return { reader, key: this.#keys.mapKey(entry.id, entry.lineage, entry.keyEpoch), name, pins: 0 };
+  }
+
+  #checked<T>(reference: PageReference, decode: () => T): T {
+    try {
+      return decode();
+    } catch (error) {
+      if (!isCaissonError(error, 'format-invalid')) throw error;
+      throw this.#tampered(`object ${reference.object}`, messageOf(error), error);
+    }
+  }
+
+  #tampered(name: string, message: string, cause?: unknown): CaissonError {
+    return new CaissonError('integrity', 'map-tampered', `map object ${name} is not what was written: ${message}`, {
+      remedy: 'The store was changed from outside or is damaged. Run `caisson volume verify`, then restore the object named.',
+      details: { object: name },
+      cause,
+    });
+  }
+}
+
+async function closeObject(object: OpenObject): Promise<void> {
+  object.key.destroy();
+  await object.reader.close();
+}

@@ -1,0 +1,50 @@
+/**
+ * Keys of objects: one fresh key per object id, derived from the data key of its key epoch. Everything a
+ * unit must be bound to that its nonce does not say enters here (spec/segment-format.md, "Keys and nonces").
+ */
+import { deriveKey, keyLabel } from '../crypto/derive.ts';
+import { plainSealer } from '../crypto/plain-sealer.ts';
+import type { Sealer, SealingKey } from '../crypto/sealer.ts';
+import { ByteWriter } from '../lib/byte-codec.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import { segmentVersion } from '../segment/segment-format.ts';
+import type { Protection } from './volume-types.ts';
+
+export class ObjectKeys {
+  readonly protectionCode: 0 | 1;
+  readonly #keyring: Keyring;
+  readonly #sealer: Sealer;
+
+  constructor(keyring: Keyring, protection: Protection, sealer: Sealer) {
+    this.#keyring = keyring;
+    this.protectionCode = protection === 'sealed' ? 1 : 0;
+    this.#sealer = protection === 'sealed' ? sealer : plainSealer;
+  }
+
+  get sealerName(): string {
+    return this.#sealer.name;
+  }
+
+  /** The newest key epoch, under which new objects are sealed. */
+  get keyEpoch(): number {
+    return this.#keyring.currentKeyEpoch;
+  }
+
+  segmentKey(segmentId: Uint8Array, lineage: Uint8Array, keyEpoch: number): SealingKey {
+    return this.#key(keyLabel.segment, segmentId, lineage, keyEpoch);
+  }
+
+  mapKey(objectId: Uint8Array, lineage: Uint8Array, keyEpoch: number): SealingKey {
+    return this.#key(keyLabel.map, objectId, lineage, keyEpoch);
+  }
+
+  #key(label: 'segment' | 'map', id: Uint8Array, lineage: Uint8Array, keyEpoch: number): SealingKey {
+    const context = new ByteWriter().u16(segmentVersion).u8(this.protectionCode).bytes(lineage, 16).u32(keyEpoch).finish();
+    const bytes = deriveKey(this.#keyring.dataKey(keyEpoch), id, label, context);
+    try {
+      return this.#sealer.createKey(bytes);
+    } finally {
+      bytes.fill(0);
+    }
+  }
+}

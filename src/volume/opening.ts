@@ -1,0 +1,190 @@
+/**
+ * Opening: from the head on the store to a volume that serves. The order is the security argument:
+ * lock, head, manifest, keys, freshness, then the epoch (which fences whoever had the volume), and only
+ * then anything that another writer could still be changing (spec/manifest-format.md).
+ *
+ * Invariant: until the epoch is taken nothing was changed, so a refused opening leaves no trace.
+ */
+import type { AnchorState } from '../anchor/anchor.ts';
+import { BlockMap } from '../block-map/block-map.ts';
+import { assertLittleEndian } from '../block-map/map-format.ts';
+import { equalBytes, sha256 } from '../crypto/digest.ts';
+import { signingKeyFromSeed } from '../crypto/signature.ts';
+import { openKeyring } from '../keys/keyring.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { toHex } from '../lib/hex.ts';
+import { catalogPageBytesMax, decodeCatalogPage } from '../manifest/catalog-format.ts';
+import { HeadState } from '../manifest/head-format.ts';
+import type { ManifestState } from '../manifest/manifest-format.ts';
+import { openState, readHead, readManifest, type ReadHead, type ReadManifest } from '../manifest/manifest.ts';
+import { ObjectTable } from '../manifest/object-table.ts';
+import { catalogKey, manifestKey, manifestPrefix, parseKey, volumePrefix } from '../store/paths.ts';
+import type { Store, WriterLock } from '../store/store.ts';
+import { protectionOf } from './describe.ts';
+import { anchorMissing, checkFreshness } from './freshness.ts';
+import { InlineDigester } from './inline-digester.ts';
+import { MapLoader } from './map-loader.ts';
+import { ObjectKeys } from './object-keys.ts';
+import { recover } from './recovery.ts';
+import { SealedVolume } from './sealed-volume.ts';
+import { SegmentHandles } from './segment-handles.ts';
+import { swapCoreHead, tuningOf, type Published, type VolumeCore } from './volume-core.ts';
+import type { OpenOptions, Volume, VolumeEnvironment } from './volume-types.ts';
+
+/** What opening and verifying read before any key epoch or map matters. */
+export interface UnlockedVolume {
+  readonly prefix: string;
+  readonly head: ReadHead;
+  readonly newest: ReadManifest;
+  readonly keyring: Keyring;
+  readonly state: ManifestState;
+}
+
+export async function openVolume(environment: VolumeEnvironment, options: OpenOptions): Promise<Volume> {
+  assertLittleEndian();
+  const { store } = environment;
+  const prefix = volumePrefix(options.volumeId);
+  // Before the lock, so that asking for a volume that is not there creates nothing.
+  await readHead(store, prefix, options.volumeId);
+  const lock = await store.lock(prefix);
+  try {
+    return await openLocked(environment, options, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function openLocked(environment: VolumeEnvironment, options: OpenOptions, lock: WriterLock): Promise<Volume> {
+  const startedAt = environment.clock.monotonic();
+  const readOnly = options.readOnly === true;
+  const unlocked = await unlockVolume(environment, options);
+  try {
+    const anchor = await environment.anchor.read(options.volumeId);
+    if (anchor === undefined && options.acceptMissingAnchor !== true) throw anchorMissing(toHex(options.volumeId));
+    if (anchor !== undefined) await checkFreshness(environment.store, unlocked.prefix, unlocked.head.head, unlocked.newest, anchor);
+    const core = await buildCore(environment, unlocked, anchor);
+    if (!readOnly) await swapCoreHead(core, HeadState.open, core.published.number, core.published.digest);
+    const recovered = await recover(core, anchor, readOnly, startedAt, unlocked.head.head.state === HeadState.closed);
+    return new SealedVolume({ core, lock, readOnly, start: recovered.position, recovery: recovered.report });
+  } catch (error) {
+    unlocked.keyring.wipe();
+    throw error;
+  }
+}
+
+/** Head, manifest and keyring, each checked against the one before; changes nothing. */
+export async function unlockVolume(environment: VolumeEnvironment, options: Pick<OpenOptions, 'volumeId' | 'keySource'>): Promise<UnlockedVolume> {
+  const { store, random } = environment;
+  const { volumeId } = options;
+  const prefix = volumePrefix(volumeId);
+  const head = await readHead(store, prefix, volumeId);
+  const newest = await readManifest(store, prefix, volumeId, head.head.number, head.head.manifestDigest);
+  const keyring = await openKeyring(newest.manifest.keyring, volumeId, options.keySource, random);
+  try {
+    if (!equalBytes(signingKeyFromSeed(keyring.signingSeed).publicKey, head.head.writerKey)) {
+      throw new CaissonError('integrity', 'keyring-tampered', 'the keyring holds another signing key than the one the volume id names');
+    }
+    const state = openState(newest.manifest, keyring.dataKey(keyring.currentKeyEpoch), manifestKey(prefix, newest.manifest.number, newest.digest));
+    return { prefix, head, newest, keyring, state };
+  } catch (error) {
+    keyring.wipe();
+    throw error;
+  }
+}
+
+/** The object table that the manifest's catalog names; every page is checked by digest. */
+export async function readCatalog(store: Store, prefix: string, newest: ReadManifest): Promise<ObjectTable> {
+  const table = new ObjectTable(newest.manifest.volumeId);
+  for (const reference of newest.manifest.catalog) {
+    const key = catalogKey(prefix, reference.id);
+    const bytes = await getNamed(store, key, reference.bytes);
+    if (bytes.length !== reference.bytes || !equalBytes(sha256(bytes), reference.digest)) throw catalogTampered(key, 'its digest is not the one in the manifest');
+    const page = decodeCatalogPage(bytes);
+    if (page.firstIndex !== reference.firstIndex || page.entries.length !== reference.entryCount || !equalBytes(page.volumeId, newest.manifest.volumeId)) {
+      throw catalogTampered(key, 'it is not the page that the manifest names');
+    }
+    table.restore(page, { ...reference, id: Uint8Array.from(reference.id), digest: Uint8Array.from(reference.digest) });
+  }
+  table.restored();
+  return table;
+}
+
+async function getNamed(store: Store, key: string, bytes: number): Promise<Uint8Array> {
+  if (bytes > catalogPageBytesMax) throw catalogTampered(key, `it is said to have ${bytes} bytes`);
+  try {
+    return await store.get(key, bytes);
+  } catch (error) {
+    if (isCaissonError(error, 'object-missing')) throw catalogTampered(key, 'it is missing', error);
+    if (isCaissonError(error, 'object-too-large')) throw catalogTampered(key, 'it is longer than the manifest says', error);
+    throw error;
+  }
+}
+
+async function buildCore(environment: VolumeEnvironment, unlocked: UnlockedVolume, anchor: AnchorState | undefined): Promise<VolumeCore> {
+  const { prefix, head, newest, keyring, state } = unlocked;
+  const { store, random, clock } = environment;
+  const tuning = tuningOf(environment);
+  const protection = protectionOf(newest.manifest);
+  const keys = new ObjectKeys(keyring, protection, environment.sealer);
+  const table = await readCatalog(store, prefix, newest);
+  const loader = new MapLoader(store, table, keys);
+  const mapRoom = { makeRoom: (): Promise<void> => Promise.reject(new CaissonError('full', 'limit-exceeded', 'the block map does not fit its memory')) };
+  const map = new BlockMap(state.blockCount, tuning.mapBytesMax, loader, () => mapRoom.makeRoom());
+  if (state.root !== undefined) map.restore(await loader.loadRoot(state.root, state.root.bytes));
+  return {
+    environment,
+    tuning,
+    prefix,
+    volumeId: newest.manifest.volumeId,
+    protection,
+    durability: state.durability === 1 ? 'anchored' : 'local',
+    keyring,
+    signingKey: signingKeyFromSeed(keyring.signingSeed),
+    keys,
+    table,
+    handles: new SegmentHandles(store, table, keys),
+    area: await store.spool(prefix),
+    digester: environment.digester ?? new InlineDigester(store, clock),
+    map,
+    mapRoom,
+    mapLoader: loader,
+    pageCounts: new Map(state.pageCounts),
+    epoch: Math.max(head.head.epoch, anchor?.epoch ?? 0) + 1,
+    holder: random.bytes(16),
+    published: await publishedOf(store, prefix, unlocked),
+  };
+}
+
+async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolume): Promise<Published> {
+  const { head, newest, state } = unlocked;
+  const { number } = newest.manifest;
+  const kept: { number: number; digest: Uint8Array }[] = [];
+  for await (const object of store.list(manifestPrefix(prefix))) {
+    const parsed = parseKey(object.key);
+    if (parsed?.kind === 'manifest' && parsed.manifestNumber < number) kept.push({ number: parsed.manifestNumber, digest: parsed.digestStart });
+  }
+  kept.sort((left, right) => left.number - right.number);
+  kept.push({ number, digest: newest.digest });
+  const { root } = state;
+  return {
+    number,
+    digest: newest.digest,
+    floor: newest.manifest.floor,
+    kept,
+    headVersion: head.version,
+    root: root === undefined ? undefined : { reference: { object: root.object, slot: root.slot, tag: root.tag }, bytes: root.bytes },
+    sequence: state.sequence,
+    chain: state.chain,
+    nextOrdinal: state.nextOrdinal,
+  };
+}
+
+function catalogTampered(key: string, message: string, cause?: unknown): CaissonError {
+  return new CaissonError('integrity', 'manifest-tampered', `catalog page ${key} is not what was written: ${message}`, {
+    remedy: 'The store was changed from outside. Restore it from a copy that is at least as new as the anchor.',
+    details: { object: key },
+    cause,
+  });
+}

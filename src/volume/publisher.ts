@@ -1,0 +1,210 @@
+/**
+ * Publisher: turns finished segments and the changed part of the map into the next manifest.
+ *
+ * Order, always: data, map, catalog, manifest, head, anchor, and only then deletion of what no longer
+ * counts. A crash between two steps leaves orphans at worst; a manifest never names an absent object.
+ */
+import { MapCheckpoint } from '../block-map/map-checkpoint.ts';
+import { MapObjectWriter, type OpenMapObject } from '../block-map/map-object-writer.ts';
+import { sha256 } from '../crypto/digest.ts';
+import { assert } from '../lib/assert.ts';
+import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
+import type { Region } from '../lib/region.ts';
+import { ObjectKind } from '../manifest/catalog-format.ts';
+import type { HeadState } from '../manifest/head-format.ts';
+import type { CatalogReference, ManifestKind, ManifestState } from '../manifest/manifest-format.ts';
+import { buildManifest, createExact } from '../manifest/manifest.ts';
+import { catalogKey, manifestKey, mapObjectKey, segmentKey, spoolName } from '../store/paths.ts';
+import { swapCoreHead, type VolumeCore } from './volume-core.ts';
+import type { LogPosition } from './write-log.ts';
+
+/** A segment whose bytes are complete: in the spool, not yet an object. */
+export interface FinishedSegment {
+  readonly index: number;
+  readonly segmentId: Uint8Array;
+  /** The spool file that holds exactly the object's bytes. */
+  readonly spoolName: string;
+  readonly bytes: number;
+  /** Starts early, so that the digest is there when it is needed. */
+  readonly digest: Promise<Uint8Array>;
+  /** To be called once it is an object: the spool need not watch it any longer. */
+  readonly release: () => void;
+}
+
+export interface PublishRequest {
+  readonly kind: ManifestKind;
+  readonly headState: HeadState;
+  /** Where the log stands: everything before it is in `segments` or published already. */
+  readonly position: LogPosition;
+  readonly segments: readonly FinishedSegment[];
+  /** Makes the segments durable; runs after the map is frozen. */
+  readonly commit: () => Promise<void>;
+  /** Runs the swap of the head, so that the fence is not checked in the middle of it. */
+  readonly swap: <T>(swap: () => Promise<T>) => Promise<T>;
+  /** Advances the anchor to the new manifest. */
+  readonly anchor: () => Promise<void>;
+}
+
+interface MapObject {
+  readonly index: number;
+  readonly bytes: number;
+  readonly digest: Uint8Array;
+  readonly spoolName: string;
+}
+
+export class Publisher {
+  readonly #core: VolumeCore;
+
+  constructor(core: VolumeCore) {
+    this.#core = core;
+  }
+
+  /** Must be called in the turn in which `position` was taken: the map is frozen before anything waits. */
+  async publish(request: PublishRequest): Promise<void> {
+    const core = this.#core;
+    const mapObjects: MapObject[] = [];
+    const writer = this.#mapWriter(mapObjects);
+    const blockCount = core.map.blockCount;
+    const checkpoint = new MapCheckpoint(core.map, writer, core.pageCounts, core.published.root?.reference);
+    await request.commit();
+    const root = await checkpoint.write();
+    await writer.finish();
+    for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
+    for (const segment of request.segments) {
+      const digest = await segment.digest;
+      await core.area.publish(segment.spoolName, segmentKey(core.prefix, segment.segmentId));
+      core.table.publish(segment.index, segment.bytes, digest);
+      segment.release();
+    }
+    const emptied = this.#dropEmptied();
+    const state: ManifestState = {
+      blockCount,
+      durability: core.durability === 'anchored' ? 1 : 0,
+      root: { object: root.reference.object, slot: root.reference.slot, bytes: root.bytes, tag: root.reference.tag },
+      sequence: request.position.sequence,
+      chain: request.position.chain,
+      nextOrdinal: request.position.nextOrdinal,
+      keyEpoch: core.keys.keyEpoch,
+      pageCounts: [...core.pageCounts],
+    };
+    const replaced = await this.#publishState(request, state);
+    core.published.root = root;
+    core.published.sequence = state.sequence;
+    core.published.chain = state.chain;
+    core.published.nextOrdinal = state.nextOrdinal;
+    await request.anchor();
+    const spoolNames = [...request.segments.map((segment) => segment.spoolName), ...mapObjects.map((object) => object.spoolName)];
+    await this.#cleanUp(spoolNames, [...emptied, ...replaced]);
+  }
+
+  #mapWriter(done: MapObject[]): MapObjectWriter {
+    const core = this.#core;
+    return new MapObjectWriter({
+      bytesMax: mapObjectBytesMax,
+      begin: () => {
+        const objectId = core.environment.random.bytes(16);
+        const keyEpoch = core.keys.keyEpoch;
+        const key = core.keys.mapKey(objectId, core.volumeId, keyEpoch);
+        const index = core.table.allocate(ObjectKind.map, objectId, keyEpoch);
+        return { protection: core.keys.protectionCode, keyEpoch, lineage: core.volumeId, objectId, index, key };
+      },
+      emit: async (object, region, length) => {
+        done.push(await this.#storeMapObject(object, region, length));
+      },
+      breathe: () => core.environment.clock.turn(),
+    });
+  }
+
+  async #storeMapObject(object: OpenMapObject, region: Region, length: number): Promise<MapObject> {
+    const { area, digester, prefix } = this.#core;
+    object.key.destroy();
+    const name = spoolName(object.objectId);
+    const file = await area.create(name);
+    try {
+      await file.write(0, region, 0, length);
+      await file.sync();
+      const digest = await digester.digest(prefix, name, length);
+      await area.publish(name, mapObjectKey(prefix, object.objectId));
+      return { index: object.index, bytes: length, digest, spoolName: name };
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Map objects without a live page leave the next manifest; returns their keys. */
+  #dropEmptied(): string[] {
+    const { pageCounts, table, prefix } = this.#core;
+    const keys: string[] = [];
+    for (const [index, live] of pageCounts) {
+      if (live > 0) continue;
+      pageCounts.delete(index);
+      this.#core.mapLoader.forget(index);
+      keys.push(mapObjectKey(prefix, table.get(index).id));
+      table.drop(index);
+    }
+    return keys;
+  }
+
+  /** Catalog, manifest, head. Returns the keys of what it replaced. */
+  async #publishState(request: PublishRequest, state: ManifestState): Promise<string[]> {
+    const core = this.#core;
+    const { store, random } = core.environment;
+    const change = core.table.change();
+    const placed = new Map<number, CatalogReference>();
+    for (const page of change.pages) {
+      const id = random.bytes(16);
+      await createExact(store, catalogKey(core.prefix, id), page.bytes);
+      placed.set(page.page, { firstIndex: page.page * 1024, entryCount: page.entryCount, id, bytes: page.bytes.length, digest: sha256(page.bytes) });
+    }
+    const number = core.published.number + 1;
+    const outdated = this.#outdated(number);
+    const bytes = buildManifest(
+      {
+        kind: request.kind,
+        protection: core.keys.protectionCode,
+        volumeId: core.volumeId,
+        number,
+        epoch: core.epoch,
+        previousDigest: core.published.digest,
+        writerKey: core.signingKey.publicKey,
+        floor: core.published.kept[outdated]?.number ?? number,
+        keyring: core.keyring.encode(),
+        catalog: core.table.referencesWith(placed),
+        added: change.added,
+        dropped: change.dropped,
+        salt: random.bytes(16),
+      },
+      state,
+      core.keyring.dataKey(core.keys.keyEpoch),
+      core.signingKey,
+    );
+    const digest = sha256(bytes);
+    await createExact(store, manifestKey(core.prefix, number, digest), bytes);
+    await request.swap(() => swapCoreHead(core, request.headState, number, digest));
+    const replaced = core.table.commit(placed).map((id) => catalogKey(core.prefix, id));
+    for (const old of core.published.kept.splice(0, outdated)) replaced.push(manifestKey(core.prefix, old.number, old.digest));
+    core.published.number = number;
+    core.published.digest = digest;
+    core.published.floor = core.published.kept[0]?.number ?? number;
+    core.published.kept.push({ number, digest });
+    return replaced;
+  }
+
+  /** How many of the kept manifests go when `number` is published. */
+  #outdated(number: number): number {
+    const { kept } = this.#core.published;
+    assert(kept.at(-1)?.number === number - 1, 'manifests are numbered without gaps');
+    return Math.max(0, kept.length - manifestsKeptMax);
+  }
+
+  /** Fail-closed: what cannot be deleted now is an orphan, found by the next opening. */
+  async #cleanUp(spoolNames: readonly string[], keys: readonly string[]): Promise<void> {
+    const core = this.#core;
+    try {
+      for (const name of spoolNames) await core.area.remove(name);
+      for (const key of keys) await core.environment.store.remove(key);
+    } catch (error) {
+      core.environment.log?.('warn', 'old objects could not be removed; they take space and do no harm', { error: String(error) });
+    }
+  }
+}

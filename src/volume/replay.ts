@@ -1,0 +1,343 @@
+/**
+ * Replay: finds the segments that were written after the newest manifest and walks their records
+ * (spec/segment-format.md, "Replay"). It reads and judges; what to do with a record is the caller's.
+ *
+ * Invariant: the records handed out are a prefix of what was written, in order, each authentic with all
+ * its units; a change of bytes that were on stable storage is an error, never a shorter prefix.
+ */
+import type { AnchorState } from '../anchor/anchor.ts';
+import type { SealingKey } from '../crypto/sealer.ts';
+import { equalBytes } from '../crypto/digest.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { spoolFilesMax } from '../lib/limits.ts';
+import { Region } from '../lib/region.ts';
+import {
+  clearHeaderBytes,
+  clearRecordBytes,
+  decodeClearHeader,
+  decodeRecord,
+  decodeSealedHeader,
+  footerBytes,
+  headerBytes,
+  isRecordMagic,
+  PieceBlock,
+  recordEntriesMax,
+  recordHeaderBytes,
+  sealedHeaderBytes,
+  sealedRecordBytes,
+  slotBytes,
+  largeUnitBytes,
+  tagBytes,
+  unitBytes,
+  type RecordHeader,
+  type SealedHeader,
+} from '../segment/segment-format.ts';
+import { parseSpoolName } from '../store/paths.ts';
+import type { ObjectReader, SpoolArea } from '../store/store.ts';
+import type { ObjectKeys } from './object-keys.ts';
+import type { LogPosition } from './write-log.ts';
+
+/** A spool file whose header opened. */
+export interface FoundSegment {
+  readonly name: string;
+  readonly segmentId: Uint8Array;
+  readonly keyEpoch: number;
+  readonly header: SealedHeader;
+  readonly key: SealingKey;
+  readonly reader: ObjectReader;
+}
+
+export interface ReplayedRecord {
+  readonly segment: FoundSegment;
+  readonly record: RecordHeader;
+  /** Offset of the first unit in the segment. */
+  readonly bodyOffset: number;
+}
+
+export interface ReplayEnd {
+  readonly position: LogPosition;
+  readonly recordCount: number;
+  readonly bytes: number;
+  readonly tornBytes: number;
+  /** The segments that gave records, in order, each with the bytes that count. */
+  readonly segments: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly whole: boolean }[];
+  /** Spool files that are no part of the volume's history: torn beginnings, leftovers. */
+  readonly leftovers: readonly string[];
+}
+
+/** Read in one piece: several records, so that many small ones do not cost a large read each. */
+const windowBytesMax = 4 * 1024 * 1024;
+const recordBytesMax = recordHeaderBytes + recordEntriesMax * (largeUnitBytes + tagBytes);
+
+/** Opens every file of the spool that is a segment of this volume; the others are leftovers. */
+export async function findSegments(
+  area: SpoolArea,
+  volumeId: Uint8Array,
+  keys: ObjectKeys,
+  published: ReadonlySet<string>,
+): Promise<{ readonly found: FoundSegment[]; readonly leftovers: string[] }> {
+  const files = await area.list();
+  if (files.length > spoolFilesMax) {
+    throw new CaissonError('full', 'limit-exceeded', `the spool holds ${files.length} files, at most ${spoolFilesMax} are read`, {
+      details: { limit: spoolFilesMax },
+    });
+  }
+  const found: FoundSegment[] = [];
+  const leftovers: string[] = [];
+  for (const file of files) {
+    const segment = parseSpoolName(file.key) === undefined || published.has(file.key) ? undefined : await openSegment(area, file.key, volumeId, keys);
+    if (segment === undefined) leftovers.push(file.key);
+    else found.push(segment);
+  }
+  return { found, leftovers };
+}
+
+async function openSegment(area: SpoolArea, name: string, volumeId: Uint8Array, keys: ObjectKeys): Promise<FoundSegment | undefined> {
+  const reader = await area.open(name);
+  const segment = reader.size < headerBytes ? undefined : await readHeader(name, reader, volumeId, keys);
+  if (segment === undefined) await reader.close();
+  return segment;
+}
+
+/** Undefined for a file that never became a segment, or is none of ours: a map object, a torn header. */
+async function readHeader(name: string, reader: ObjectReader, volumeId: Uint8Array, keys: ObjectKeys): Promise<FoundSegment | undefined> {
+  const region = new Region(headerBytes);
+  await reader.read(0, headerBytes, region, 0);
+  try {
+    const clear = decodeClearHeader(region.bytes.subarray(0, clearHeaderBytes));
+    if (!equalBytes(clear.lineage, volumeId) || clear.protection !== keys.protectionCode) return undefined;
+    const segmentId = Uint8Array.from(clear.segmentId);
+    const key = keys.segmentKey(segmentId, volumeId, clear.keyEpoch);
+    const plain = new Region(sealedHeaderBytes);
+    if (!key.open(clearHeaderBytes / slotBytes, PieceBlock.header, sealedHeaderBytes, region, clearHeaderBytes, plain, 0)) {
+      key.destroy();
+      return undefined;
+    }
+    return { name, segmentId, keyEpoch: clear.keyEpoch, header: decodeSealedHeader(plain.bytes), key, reader };
+  } catch (error) {
+    // Bytes that are no segment header were never durable as one; another version must not be passed over.
+    if (isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-slot-missing')) return undefined;
+    throw error;
+  }
+}
+
+export interface ReplayOptions {
+  readonly found: readonly FoundSegment[];
+  readonly start: LogPosition;
+  readonly anchor: AnchorState | undefined;
+  /** Takes one record; awaited before the next is read. */
+  readonly take: (record: ReplayedRecord) => void | Promise<void>;
+  /** Called at the end of each segment. */
+  readonly segmentEnd?: (segment: FoundSegment) => Promise<void>;
+  readonly turn: () => Promise<void>;
+}
+
+/** Walks the chain of segments from `start`. Throws `record-tampered` or `rolled-back`. */
+export async function replay(options: ReplayOptions): Promise<ReplayEnd> {
+  const walker = new Walker(options);
+  return walker.walk();
+}
+
+class Walker {
+  readonly #options: ReplayOptions;
+  readonly #region = new Region(windowBytesMax);
+  #windowSegment: FoundSegment | undefined;
+  #windowStart = 0;
+  #windowEnd = 0;
+  readonly #view = new DataView(this.#region.bytes.buffer);
+  readonly #plain = new Region(Math.max(sealedRecordBytes, largeUnitBytes));
+  #sequence: number;
+  #chain: Uint8Array;
+  #ordinal: number;
+  #recordCount = 0;
+  #bytes = 0;
+  #tornBytes = 0;
+
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+    this.#sequence = options.start.sequence;
+    this.#chain = options.start.chain;
+    this.#ordinal = options.start.nextOrdinal;
+    this.#checkAnchor();
+  }
+
+  async walk(): Promise<ReplayEnd> {
+    const segments: ReplayEnd['segments'][number][] = [];
+    const used = new Set<FoundSegment>();
+    for (;;) {
+      const segment = this.#next();
+      if (segment === undefined) break;
+      used.add(segment);
+      const before = this.#recordCount;
+      const validBytes = await this.#walkSegment(segment);
+      const torn = validBytes < segment.reader.size && !(await this.#isDirectoryEnd(segment, validBytes));
+      if (this.#recordCount > before) segments.push({ segment, validBytes: torn ? validBytes : segment.reader.size, whole: !torn });
+      else used.delete(segment);
+      if (torn) this.#tornBytes += segment.reader.size - validBytes;
+      this.#ordinal = segment.header.ordinal + 1;
+      await this.#options.segmentEnd?.(segment);
+    }
+    await this.#refuseLostRecords(segments);
+    const { anchor } = this.#options;
+    if (anchor !== undefined && this.#sequence < anchor.sequence) throw this.#rolledBack(anchor);
+    const leftovers = this.#options.found.filter((segment) => !used.has(segment)).map((segment) => segment.name);
+    return {
+      position: { sequence: this.#sequence, chain: this.#chain, nextOrdinal: this.#ordinal },
+      recordCount: this.#recordCount,
+      bytes: this.#bytes,
+      tornBytes: this.#tornBytes,
+      segments,
+      leftovers,
+    };
+  }
+
+  /**
+   * The segment that continues the chain. Beyond the anchored record only segments of the anchor's
+   * epoch or later count: an older epoch's tail was given up by the recovery that took the next epoch.
+   */
+  #next(): FoundSegment | undefined {
+    const { anchor } = this.#options;
+    let best: FoundSegment | undefined;
+    for (const segment of this.#options.found) {
+      const { header } = segment;
+      if (header.ordinal !== this.#ordinal || header.firstSequence !== this.#sequence + 1 || !equalBytes(header.chain, this.#chain)) continue;
+      if (anchor !== undefined && this.#sequence >= anchor.sequence && header.epoch < anchor.epoch) continue;
+      if (best === undefined || header.epoch > best.header.epoch) best = segment;
+    }
+    return best;
+  }
+
+  /** Takes the valid records of a segment; returns where they end. */
+  async #walkSegment(segment: FoundSegment): Promise<number> {
+    let offset = headerBytes;
+    while (offset + recordHeaderBytes <= segment.reader.size) {
+      const record = await this.#readRecord(segment, offset);
+      if (record === undefined) break;
+      const { anchor } = this.#options;
+      if (anchor !== undefined && this.#sequence >= anchor.sequence && segment.header.epoch < anchor.epoch) break;
+      this.#sequence = record.sequence;
+      this.#chain = this.#chainAfter(offset - this.#windowStart);
+      this.#checkAnchor();
+      this.#recordCount++;
+      const bytes = recordHeaderBytes + record.bodyBytes;
+      this.#bytes += bytes;
+      await this.#options.take({ segment, record, bodyOffset: offset + recordHeaderBytes });
+      if (this.#recordCount % 16 === 0) await this.#options.turn();
+      offset += bytes;
+    }
+    return offset;
+  }
+
+  /** The record at `offset` if it is whole and continues the chain; its bytes stay in the region. */
+  async #readRecord(segment: FoundSegment, offset: number): Promise<RecordHeader | undefined> {
+    const start = await this.#window(segment, offset, recordBytesMax);
+    const record = this.#openRecordHeader(segment, offset, start);
+    if (record === undefined || record.sequence !== this.#sequence + 1 || !equalBytes(record.previousChain, this.#chain)) return undefined;
+    if (offset + recordHeaderBytes + record.bodyBytes > this.#windowEnd) return undefined;
+    let at = recordHeaderBytes;
+    for (const entry of record.entries) {
+      const sealedBytes = unitBytes(entry.kind);
+      if (sealedBytes === 0) continue;
+      if (!segment.key.open((offset + at) / slotBytes, entry.block, sealedBytes - tagBytes, this.#region, start + at, this.#plain, 0)) return undefined;
+      at += sealedBytes;
+    }
+    return record;
+  }
+
+  /** Opens the record header that lies at `at` in the region and at `offset` in the segment. */
+  #openRecordHeader(segment: FoundSegment, offset: number, at: number): RecordHeader | undefined {
+    if (!isRecordMagic(this.#view, at)) return undefined;
+    const sealedAt = at + clearRecordBytes;
+    const slot = (offset + clearRecordBytes) / slotBytes;
+    if (!segment.key.open(slot, PieceBlock.record, sealedRecordBytes, this.#region, sealedAt, this.#plain, 0)) return undefined;
+    // A copy: the plain region is used again for the units.
+    return decodeRecord(Uint8Array.from(this.#plain.bytes.subarray(0, sealedRecordBytes)));
+  }
+
+  #chainAfter(start: number): Uint8Array {
+    const at = start + clearRecordBytes + sealedRecordBytes;
+    return Uint8Array.from(this.#region.bytes.subarray(at, at + tagBytes));
+  }
+
+  /** Makes [offset, offset + length), or what the file has of it, lie in the region; returns where. */
+  async #window(segment: FoundSegment, offset: number, length: number): Promise<number> {
+    const end = Math.min(offset + length, segment.reader.size);
+    if (this.#windowSegment !== segment || offset < this.#windowStart || end > this.#windowEnd) {
+      const bytes = Math.min(windowBytesMax, segment.reader.size - offset);
+      this.#windowSegment = undefined;
+      await segment.reader.read(offset, bytes, this.#region, 0);
+      this.#windowSegment = segment;
+      this.#windowStart = offset;
+      this.#windowEnd = offset + bytes;
+    }
+    return offset - this.#windowStart;
+  }
+
+  /** Whether a whole segment ends here: what follows is its directory and footer, not a torn record. */
+  async #isDirectoryEnd(segment: FoundSegment, offset: number): Promise<boolean> {
+    const rest = segment.reader.size - offset;
+    if (rest < footerBytes || rest > recordBytesMax) return false;
+    const sealed = rest - footerBytes - tagBytes;
+    if (sealed <= 0) return false;
+    const start = await this.#window(segment, offset, rest);
+    return segment.key.open(offset / slotBytes, PieceBlock.directory, sealed, this.#region, start, new Region(sealed), 0);
+  }
+
+  /**
+   * The walk has ended. If any later record states that more was durable, bytes on stable storage have
+   * changed. Looks at every place where a record header may lie in the files not walked to their end.
+   */
+  async #refuseLostRecords(walked: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly whole: boolean }[]): Promise<void> {
+    const last = walked.at(-1);
+    for (const segment of this.#options.found) {
+      const known = walked.find((entry) => entry.segment === segment);
+      if (known?.whole === true) continue;
+      // An earlier epoch's tail was given up on purpose; only what claims to follow this history counts.
+      if (segment.header.firstSequence < (last?.segment.header.firstSequence ?? this.#options.start.sequence + 1)) continue;
+      if (last !== undefined && segment.header.epoch < last.segment.header.epoch) continue;
+      await this.#scanForClaims(segment, known?.validBytes ?? headerBytes);
+    }
+  }
+
+  async #scanForClaims(segment: FoundSegment, from: number): Promise<void> {
+    const lost = this.#sequence + 1;
+    for (let offset = from; offset + recordHeaderBytes <= segment.reader.size; offset += slotBytes) {
+      const at = await this.#window(segment, offset, recordHeaderBytes);
+      const record = this.#openClaim(segment, offset, at);
+      if (record !== undefined && record.durableThrough >= lost) throw this.#lostRecord(segment, lost, record.sequence);
+    }
+  }
+
+  #openClaim(segment: FoundSegment, offset: number, at: number): RecordHeader | undefined {
+    try {
+      return this.#openRecordHeader(segment, offset, at);
+    } catch (error) {
+      if (isCaissonError(error, 'format-invalid')) return undefined;
+      throw error;
+    }
+  }
+
+  /** At the anchored record the chain must be the anchored one. */
+  #checkAnchor(): void {
+    const { anchor } = this.#options;
+    if (anchor === undefined || anchor.sequence !== this.#sequence || equalBytes(anchor.chain, this.#chain)) return;
+    throw new CaissonError('integrity', 'forked', `the store and the anchor disagree about record ${anchor.sequence}`, {
+      remedy: 'The store shows another history than the one this volume wrote. Restore the store that belongs to the anchor.',
+      details: { sequence: anchor.sequence },
+    });
+  }
+
+  #rolledBack(anchor: AnchorState): CaissonError {
+    return new CaissonError('integrity', 'rolled-back', `rolled back: the store ends at record ${this.#sequence}, the anchor has record ${anchor.sequence}`, {
+      remedy: 'Put the newest state of the store back. Nothing was changed.',
+      details: { storeSequence: this.#sequence, anchorSequence: anchor.sequence },
+    });
+  }
+
+  #lostRecord(segment: FoundSegment, lost: number, claim: number): CaissonError {
+    return new CaissonError('integrity', 'record-tampered', `record ${lost} was on stable storage (record ${claim} of ${segment.name} says so) and is damaged or gone`, {
+      remedy: 'The spool was changed from outside. Restore it from a copy; nothing was changed.',
+      details: { object: segment.name, sequence: lost },
+    });
+  }
+}

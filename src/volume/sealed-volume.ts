@@ -1,0 +1,452 @@
+/**
+ * SealedVolume: an open volume. It joins map, log, committer and publisher, and is the BlockDevice that
+ * exports see.
+ *
+ * Invariants:
+ * - One event loop owns it; there are no locks but those of slow writes on their blocks.
+ * - After the first failure of the spool, the fence or a publication it is latched: reads go on, every
+ *   write and flush fails with that failure, and nothing claims to be durable any more.
+ */
+import type { BlockWrite, Extent } from '../export/block-device.ts';
+import type { KeySource } from '../keys/key-source.ts';
+import { CaissonError } from '../lib/errors.ts';
+import { toHex } from '../lib/hex.ts';
+import { volumeBytesMax } from '../lib/limits.ts';
+import type { Region } from '../lib/region.ts';
+import { HeadState } from '../manifest/head-format.ts';
+import { ManifestKind } from '../manifest/manifest-format.ts';
+import { blockBytes } from '../segment/segment-format.ts';
+import { Spool } from '../spool/spool.ts';
+import { spoolName } from '../store/paths.ts';
+import type { WriterLock } from '../store/store.ts';
+import { AnchorKeeper } from './anchor-keeper.ts';
+import { Committer } from './committer.ts';
+import { keySlotsOf, publicInfoOf } from './describe.ts';
+import { Publisher, type FinishedSegment } from './publisher.ts';
+import { ReadPath } from './read-path.ts';
+import { anchorStateOf, swapCoreHead, type VolumeCore } from './volume-core.ts';
+import type { KeySlotInfo, RecoveryReport, Volume, VolumeInfo, VolumeStats } from './volume-types.ts';
+import { WriteLog, type LogPosition, type OpenSegment } from './write-log.ts';
+import { PieceWrite, WritePath } from './write-path.ts';
+
+export interface SealedVolumeOptions {
+  readonly core: VolumeCore;
+  readonly lock: WriterLock;
+  readonly readOnly: boolean;
+  readonly start: LogPosition;
+  readonly recovery: RecoveryReport;
+}
+
+export class SealedVolume implements Volume {
+  readonly id: string;
+  readonly readOnly: boolean;
+  readonly blockSize = blockBytes;
+  readonly #core: VolumeCore;
+  readonly #lock: WriterLock;
+  readonly #recovery: RecoveryReport;
+  readonly #spool: Spool;
+  readonly #log: WriteLog;
+  readonly #reader: ReadPath;
+  readonly #writer: WritePath;
+  readonly #anchors: AnchorKeeper;
+  readonly #committer: Committer;
+  readonly #publisher: Publisher;
+  readonly #resizeListeners = new Set<(size: number) => void>();
+  #finished: FinishedSegment[] = [];
+  #unpublishedBytes = 0;
+  #checkpointing: Promise<void> | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+  #failure: CaissonError | undefined;
+  #reads = 0;
+  #writes = 0;
+  #flushes = 0;
+  #trims = 0;
+  #bytesRead = 0;
+  #bytesWritten = 0;
+  #checkpoints = 0;
+
+  constructor(options: SealedVolumeOptions) {
+    const { core } = options;
+    this.#core = core;
+    this.#lock = options.lock;
+    this.#recovery = options.recovery;
+    this.readOnly = options.readOnly;
+    this.id = core.prefix.substring(0, 32);
+    this.#spool = new Spool(core.area);
+    this.#log = new WriteLog({
+      spool: this.#spool,
+      table: core.table,
+      handles: core.handles,
+      keys: core.keys,
+      random: core.environment.random,
+      volumeId: core.volumeId,
+      epoch: core.epoch,
+      segmentBytesMax: core.tuning.segmentBytesMax,
+      start: options.start,
+      onFinished: (segment) => this.#segmentFinished(segment),
+    });
+    this.#reader = new ReadPath(core.map, core.handles, (segment) => this.#nameOf(segment));
+    this.#writer = new WritePath({ map: core.map, log: this.#log, reader: this.#reader, check: () => this.#checkWritable() });
+    this.#anchors = new AnchorKeeper(core.environment.anchor, core.environment.clock, core.tuning.anchorMilliseconds, (error) =>
+      core.environment.log?.('warn', 'the anchor could not be advanced; it is tried again', { error: String(error) }),
+    );
+    this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors);
+    this.#publisher = new Publisher(core);
+    core.mapRoom.makeRoom = () => this.checkpoint();
+  }
+
+  get size(): number {
+    return this.#core.map.blockCount * blockBytes;
+  }
+
+  read(offset: number, length: number, target: Region, targetOffset: number): void | Promise<void> {
+    this.#checkOpen();
+    this.#checkRange(offset, length);
+    this.#reads++;
+    this.#bytesRead += length;
+    if (length === 0) return;
+    if (offset % blockBytes === 0 && length % blockBytes === 0) return this.#reader.readBlocks(offset / blockBytes, length / blockBytes, target, targetOffset);
+    return this.#readParts(offset, length, target, targetOffset);
+  }
+
+  write(offset: number, length: number, source: Region, sourceOffset: number, fua: boolean): void | Promise<void> {
+    this.#checkWritable();
+    this.#checkRange(offset, length);
+    this.#noteWrite(length);
+    return this.#then(this.#writer.write(offset, length, source, sourceOffset), fua);
+  }
+
+  beginWrite(offset: number, length: number): BlockWrite {
+    this.#checkWritable();
+    this.#checkRange(offset, length);
+    this.#noteWrite(length);
+    const piece = new PieceWrite(this.#writer, offset, length);
+    return {
+      push: (source, sourceOffset, pieceLength) => {
+        this.#checkWritable();
+        piece.push(source, sourceOffset, pieceLength);
+      },
+      finish: (fua) => this.#then(piece.finish(), fua),
+      abort: () => piece.abort(),
+    };
+  }
+
+  zero(offset: number, length: number, mayPunch: boolean, fua: boolean): void | Promise<void> {
+    this.#checkWritable();
+    this.#checkRange(offset, length);
+    this.#noteWrite(0);
+    return this.#then(this.#writer.zero(offset, length, !mayPunch), fua);
+  }
+
+  trim(offset: number, length: number, fua: boolean): void | Promise<void> {
+    this.#checkWritable();
+    this.#checkRange(offset, length);
+    this.#trims++;
+    this.#noteWrite(0);
+    return this.#then(this.#writer.trim(offset, length), fua);
+  }
+
+  async flush(): Promise<void> {
+    this.#checkOpen();
+    this.#flushes++;
+    if (this.readOnly) return;
+    if (this.#failure !== undefined) throw this.#latchedError();
+    await this.#commit();
+  }
+
+  extents(offset: number, length: number, countMax: number): Extent[] | Promise<Extent[]> {
+    this.#checkOpen();
+    this.#checkRange(offset, length);
+    const first = Math.floor(offset / blockBytes);
+    const count = Math.ceil((offset + length) / blockBytes) - first;
+    if (count === 0) return [];
+    const found = this.#core.map.extents(first, count, countMax);
+    return found.length > 0 ? this.#clip(found, offset, length) : this.#extentsSlowly(first, count, countMax, offset, length);
+  }
+
+  async resize(size: number): Promise<void> {
+    this.#checkWritable();
+    checkSize(size);
+    await this.#writer.resize(size / blockBytes);
+    this.#armTimer();
+    await this.#commit();
+    for (const listener of this.#resizeListeners) listener(size);
+  }
+
+  pressure(): Promise<void> | undefined {
+    const { tuning } = this.#core;
+    if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax) return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
+    if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined) return this.#checkpointing.catch(() => undefined);
+    return undefined;
+  }
+
+  onResize(listener: (size: number) => void): () => void {
+    this.#resizeListeners.add(listener);
+    return () => this.#resizeListeners.delete(listener);
+  }
+
+  async checkpoint(): Promise<void> {
+    this.#checkWritable();
+    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    await this.#startCheckpoint(ManifestKind.checkpoint, HeadState.open);
+  }
+
+  info(): VolumeInfo {
+    const core = this.#core;
+    return {
+      ...publicInfoOf(core),
+      size: this.size,
+      durability: core.durability,
+      readOnly: this.readOnly,
+      latched: this.#failure?.message,
+      sealer: core.keys.sealerName,
+      spoolBytes: this.#unpublishedBytes + this.#log.openBytes,
+      anchoredSequence: this.#anchors.anchoredSequence,
+      sequence: this.#log.sequence,
+      keyEpoch: core.keys.keyEpoch,
+      recovery: this.#recovery,
+    };
+  }
+
+  stats(): VolumeStats {
+    return {
+      reads: this.#reads,
+      writes: this.#writes,
+      flushes: this.#flushes,
+      trims: this.#trims,
+      bytesRead: this.#bytesRead,
+      bytesWritten: this.#bytesWritten,
+      bytesSealed: this.#log.bytesSealed + this.#log.openBytes,
+      syncs: this.#spool.syncCount,
+      checkpoints: this.#checkpoints,
+      anchorAdvances: this.#anchors.advanceCount,
+      mapBytesResident: this.#core.map.residentBytes,
+      mapLeavesLoaded: this.#core.map.pool.residentCount,
+      unanchoredRecords: Math.max(0, this.#log.sequence - this.#anchors.anchoredSequence),
+    };
+  }
+
+  addKey(source: KeySource): Promise<KeySlotInfo> {
+    return this.#changeKeyring(async (keyring) => keyring.addSlot(source));
+  }
+
+  async removeKey(slot: number): Promise<void> {
+    await this.#changeKeyring((keyring) => {
+      keyring.removeSlot(slot);
+      return Promise.resolve(-1);
+    });
+  }
+
+  changeKey(slot: number, source: KeySource): Promise<KeySlotInfo> {
+    return this.#changeKeyring(async (keyring) => {
+      await keyring.changeSlot(slot, source);
+      return slot;
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #changeKeyring(change: (keyring: VolumeCore['keyring']) => Promise<number>): Promise<KeySlotInfo> {
+    this.#checkWritable();
+    const id = await change(this.#core.keyring);
+    // The keyring lives in the manifest: publish one, with whatever else is due.
+    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    await this.#startCheckpoint(ManifestKind.keyring, HeadState.open);
+    const slots = keySlotsOf(this.#core.keyring.encode());
+    return slots.find((slot) => slot.slot === id) ?? slots[0]!;
+  }
+
+  /** Publishes what is finished plus the open segment; the caller made sure that none is running. */
+  #startCheckpoint(kind: ManifestKind, headState: HeadState): Promise<void> {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#log.rotate();
+    const segments = this.#finished;
+    this.#finished = [];
+    const running = this.#publisher
+      .publish({
+        kind,
+        headState,
+        position: this.#log.position,
+        segments,
+        commit: () => this.#commit(),
+        swap: (swap) => this.#committer.whileSwapping(swap),
+        anchor: () => this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
+      })
+      .then(() => {
+        this.#checkpoints++;
+        for (const segment of segments) this.#unpublishedBytes -= segment.bytes;
+      })
+      .catch((error: unknown) => {
+        this.#latch(error);
+        throw error;
+      })
+      .finally(() => {
+        if (this.#checkpointing === running) this.#checkpointing = undefined;
+      });
+    this.#checkpointing = running;
+    return running;
+  }
+
+  #segmentFinished(segment: OpenSegment): void {
+    const core = this.#core;
+    const bytes = segment.writer.position;
+    const name = spoolName(segment.writer.segmentId);
+    const settled = Promise.race([segment.settled.promise, this.#spool.failed]);
+    const digest = settled.then(() => core.digester.digest(core.prefix, name, bytes));
+    // Awaited by the publisher; a failure before that latches and must not count as unhandled.
+    digest.catch((error: unknown) => this.#latch(error));
+    this.#finished.push({ index: segment.index, segmentId: segment.writer.segmentId, spoolName: name, bytes, digest, release: () => this.#releaseSegment(segment) });
+    this.#unpublishedBytes += bytes;
+    if (this.#unpublishedBytes >= core.tuning.checkpointBytes && this.#checkpointing === undefined && this.#closing === undefined) {
+      // In a turn of its own: a segment fills up in the middle of a write.
+      queueMicrotask(() => this.#checkpointInBackground());
+    }
+  }
+
+  #releaseSegment(segment: OpenSegment): void {
+    this.#spool.forget(segment.entry);
+    this.#core.handles.release(segment.handle);
+  }
+
+  #checkpointInBackground(): void {
+    if (this.#checkpointing !== undefined || this.#failure !== undefined || this.#closing !== undefined) return;
+    this.#startCheckpoint(ManifestKind.checkpoint, HeadState.open).catch(() => undefined);
+  }
+
+  /** The first change starts the clock of the next checkpoint. */
+  #armTimer(): void {
+    const { environment, tuning } = this.#core;
+    this.#cancelTimer ??= environment.clock.after(tuning.checkpointMilliseconds, () => {
+      this.#cancelTimer = undefined;
+      this.#checkpointInBackground();
+    });
+  }
+
+  async #commit(): Promise<void> {
+    try {
+      await this.#committer.commit();
+    } catch (error) {
+      this.#latch(error);
+      throw this.#failure ?? error;
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#cancelTimer?.();
+    try {
+      if (!this.readOnly && this.#failure === undefined) await this.#closeCleanly();
+    } finally {
+      await this.#anchors.stop();
+      await this.#core.handles.closeAll();
+      await this.#core.mapLoader.closeAll();
+      this.#core.keyring.wipe();
+      await this.#lock.release();
+    }
+  }
+
+  async #closeCleanly(): Promise<void> {
+    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    const changed = this.#finished.length > 0 || this.#log.openBytes > 0;
+    if (changed) await this.#startCheckpoint(ManifestKind.close, HeadState.closed);
+    else await this.#committer.whileSwapping(() => swapCoreHead(this.#core, HeadState.closed, this.#core.published.number, this.#core.published.digest));
+  }
+
+  async #readParts(offset: number, length: number, target: Region, targetOffset: number): Promise<void> {
+    const stepBlocks = 256;
+    const scratch = this.#reader.acquire();
+    try {
+      let done = 0;
+      while (done < length) {
+        const at = offset + done;
+        const first = Math.floor(at / blockBytes);
+        const inBlock = at - first * blockBytes;
+        const count = Math.min(length - done, stepBlocks * blockBytes - inBlock);
+        await this.#reader.readBlocks(first, Math.ceil((inBlock + count) / blockBytes), scratch, 0);
+        target.bytes.set(scratch.bytes.subarray(inBlock, inBlock + count), targetOffset + done);
+        done += count;
+      }
+    } finally {
+      this.#reader.release(scratch);
+    }
+  }
+
+  async #extentsSlowly(first: number, count: number, countMax: number, offset: number, length: number): Promise<Extent[]> {
+    const preparing = this.#core.map.prepare(first, 1, false);
+    if (preparing !== undefined) await preparing;
+    return this.#clip(this.#core.map.extents(first, count, countMax), offset, length);
+  }
+
+  /** Block extents cut to the bytes asked for. */
+  #clip(found: readonly { readonly blocks: number; readonly kind: 'data' | 'hole' | 'zero' }[], offset: number, length: number): Extent[] {
+    const result: Extent[] = [];
+    let at = Math.floor(offset / blockBytes) * blockBytes;
+    for (const extent of found) {
+      const end = Math.min(at + extent.blocks * blockBytes, offset + length);
+      const start = Math.max(at, offset);
+      if (end > start) result.push({ length: end - start, hole: extent.kind === 'hole', zero: extent.kind !== 'data' });
+      at += extent.blocks * blockBytes;
+    }
+    return result;
+  }
+
+  #then(done: void | Promise<void>, fua: boolean): void | Promise<void> {
+    if (!fua) return done;
+    return done === undefined ? this.#commit() : done.then(() => this.#commit());
+  }
+
+  #noteWrite(length: number): void {
+    this.#writes++;
+    this.#bytesWritten += length;
+    if (this.#cancelTimer === undefined) this.#armTimer();
+  }
+
+  #nameOf(segment: number): string {
+    return toHex(this.#core.table.get(segment).id);
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined) throw new CaissonError('closed', 'volume-closed', 'the volume is closed');
+  }
+
+  #checkWritable(): void {
+    this.#checkOpen();
+    if (this.readOnly) throw new CaissonError('denied', 'volume-read-only', 'the volume is open read-only');
+    if (this.#spool.failure !== undefined && this.#failure === undefined) this.#latch(this.#spool.failure);
+    if (this.#failure !== undefined) throw this.#latchedError();
+  }
+
+  #checkRange(offset: number, length: number): void {
+    if (offset >= 0 && length >= 0 && offset + length <= this.size) return;
+    throw new CaissonError('invalid', 'range-outside', `bytes ${offset} to ${offset + length} reach beyond the volume's ${this.size}`);
+  }
+
+  #latch(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the volume failed', { cause: error });
+    this.#spool.fail(this.#failure);
+    this.#core.environment.log?.('error', 'the volume is latched read-only', { error: this.#failure.message, code: this.#failure.code });
+  }
+
+  #latchedError(): CaissonError {
+    const failure = this.#failure!;
+    if (failure.kind === 'fenced') return failure;
+    return new CaissonError(failure.kind, failure.kind === 'full' ? failure.code : 'volume-latched', `the volume takes no more writes: ${failure.message}`, {
+      remedy: 'Mend the cause, then close and open the volume again; everything that was flushed is safe.',
+      cause: failure,
+    });
+  }
+}
+
+export function checkSize(size: number): void {
+  if (!Number.isSafeInteger(size) || size <= 0 || size % blockBytes !== 0 || size > volumeBytesMax) {
+    throw new CaissonError('invalid', 'size-invalid', `a volume of ${size} bytes is impossible`, {
+      remedy: `Give a positive multiple of ${blockBytes} bytes, at most ${volumeBytesMax}.`,
+      details: { size, blockBytes, limit: volumeBytesMax },
+    });
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * SegmentHandles: the open segments of a volume, each a reader and a key, by index in the object table.
+ *
+ * Invariants: a segment that is being written, or whose tail is still in memory, is never closed; the
+ * others are a bounded cache (second chance), so neither file handles nor key schedules grow with
+ * the volume. A handle's object had exactly the size that the signed catalog states.
+ */
+import type { SealingKey } from '../crypto/sealer.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { segmentHandlesMax } from '../lib/limits.ts';
+import type { ObjectTable } from '../manifest/object-table.ts';
+import type { SegmentWriter } from '../segment/segment-writer.ts';
+import { segmentKey, volumePrefix } from '../store/paths.ts';
+import type { ObjectReader, Store } from '../store/store.ts';
+import type { ObjectKeys } from './object-keys.ts';
+
+export interface SegmentHandle {
+  readonly index: number;
+  readonly key: SealingKey;
+  /** Undefined until the spool file is open; then everything wanted is in the writer's memory. */
+  reader: ObjectReader | undefined;
+  /** Set while part of the segment is in memory only. */
+  writer: SegmentWriter | undefined;
+  used: boolean;
+  /** Reads in flight; a handle in use is not closed. */
+  pins: number;
+  /** Frees the file behind the reader. */
+  close: () => Promise<void>;
+}
+
+export class SegmentHandles {
+  readonly #store: Store;
+  readonly #table: ObjectTable;
+  readonly #keys: ObjectKeys;
+  readonly #handles: (SegmentHandle | undefined)[] = [];
+  readonly #opening = new Map<number, Promise<SegmentHandle>>();
+  /** Closable handles in clock order. */
+  readonly #clock: SegmentHandle[] = [];
+  #hand = 0;
+
+  constructor(store: Store, table: ObjectTable, keys: ObjectKeys) {
+    this.#store = store;
+    this.#table = table;
+    this.#keys = keys;
+  }
+
+  /** The handle if the segment is open. */
+  get(index: number): SegmentHandle | undefined {
+    return this.#handles[index];
+  }
+
+  /** Adds a segment that this process writes. */
+  addWriter(index: number, key: SealingKey, writer: SegmentWriter): SegmentHandle {
+    const handle: SegmentHandle = { index, key, reader: undefined, writer, used: true, pins: 0, close: () => Promise.resolve() };
+    this.#handles[index] = handle;
+    return handle;
+  }
+
+  /** Adds a segment that recovery found in the spool. */
+  addFound(index: number, key: SealingKey, reader: ObjectReader): SegmentHandle {
+    const handle: SegmentHandle = { index, key, reader, writer: undefined, used: true, pins: 0, close: () => reader.close() };
+    this.#handles[index] = handle;
+    return handle;
+  }
+
+  /** The segment is an object now: from here on the handle may be closed and opened again. */
+  release(handle: SegmentHandle): void {
+    this.#clock.push(handle);
+    this.#shrink();
+  }
+
+  open(index: number): Promise<SegmentHandle> {
+    const known = this.#handles[index];
+    if (known !== undefined) return Promise.resolve(known);
+    let opening = this.#opening.get(index);
+    if (opening === undefined) {
+      opening = this.#open(index).finally(() => this.#opening.delete(index));
+      this.#opening.set(index, opening);
+    }
+    return opening;
+  }
+
+  async closeAll(): Promise<void> {
+    const closes: Promise<void>[] = [];
+    for (const handle of this.#handles) {
+      if (handle === undefined) continue;
+      handle.key.destroy();
+      closes.push(handle.close());
+    }
+    this.#handles.length = 0;
+    this.#clock.length = 0;
+    await Promise.allSettled(closes);
+  }
+
+  async #open(index: number): Promise<SegmentHandle> {
+    const entry = this.#table.get(index);
+    const key = segmentKey(volumePrefix(entry.lineage), entry.id);
+    let reader: ObjectReader;
+    try {
+      reader = await this.#store.open(key);
+    } catch (error) {
+      if (!isCaissonError(error, 'object-missing')) throw error;
+      throw new CaissonError('integrity', 'object-missing', `segment ${key} is missing from the store`, { details: { object: key }, cause: error });
+    }
+    if (reader.size !== entry.bytes) {
+      await reader.close();
+      throw new CaissonError('integrity', 'digest-mismatch', `segment ${key} has ${reader.size} bytes, the signed catalog says ${entry.bytes}`, {
+        details: { object: key },
+      });
+    }
+    const sealingKey = this.#keys.segmentKey(entry.id, entry.lineage, entry.keyEpoch);
+    const handle: SegmentHandle = { index, key: sealingKey, reader, writer: undefined, used: true, pins: 0, close: () => reader.close() };
+    this.#handles[index] = handle;
+    this.#clock.push(handle);
+    this.#shrink();
+    return handle;
+  }
+
+  #shrink(): void {
+    let steps = this.#clock.length * 2;
+    while (this.#clock.length > segmentHandlesMax && steps-- > 0) {
+      if (this.#hand >= this.#clock.length) this.#hand = 0;
+      const handle = this.#clock[this.#hand]!;
+      if (handle.used || handle.pins > 0) {
+        handle.used = false;
+        this.#hand++;
+        continue;
+      }
+      this.#clock.splice(this.#hand, 1);
+      this.#handles[handle.index] = undefined;
+      handle.key.destroy();
+      // A close that fails loses nothing: the object is immutable and was only read.
+      handle.close().catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * VolumeCore: what the parts of an open volume share. One is made by each opening; nothing outside
+ * `volume/` ever sees it.
+ */
+import type { AnchorState } from '../anchor/anchor.ts';
+import type { BlockMap } from '../block-map/block-map.ts';
+import type { PageReference } from '../block-map/map-format.ts';
+import type { SigningKey } from '../crypto/signature.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import * as limits from '../lib/limits.ts';
+import { HeadState } from '../manifest/head-format.ts';
+import { swapHead } from '../manifest/manifest.ts';
+import type { ObjectTable } from '../manifest/object-table.ts';
+import type { SpoolArea } from '../store/store.ts';
+import type { MapLoader } from './map-loader.ts';
+import type { ObjectKeys } from './object-keys.ts';
+import type { SegmentHandles } from './segment-handles.ts';
+import type { Durability, ObjectDigester, Protection, VolumeEnvironment, VolumeTuning } from './volume-types.ts';
+
+/** The newest manifest and head, as this process published or read them. */
+export interface Published {
+  number: number;
+  digest: Uint8Array;
+  floor: number;
+  /** Numbers and digests of the manifests kept, oldest first, the newest included. */
+  kept: { readonly number: number; readonly digest: Uint8Array }[];
+  headVersion: string;
+  root: { readonly reference: PageReference; readonly bytes: number } | undefined;
+  sequence: number;
+  chain: Uint8Array;
+  nextOrdinal: number;
+}
+
+export interface VolumeCore {
+  readonly environment: VolumeEnvironment;
+  readonly tuning: VolumeTuning;
+  readonly prefix: string;
+  readonly volumeId: Uint8Array;
+  readonly protection: Protection;
+  readonly durability: Durability;
+  readonly keyring: Keyring;
+  readonly signingKey: SigningKey;
+  readonly keys: ObjectKeys;
+  readonly table: ObjectTable;
+  readonly handles: SegmentHandles;
+  readonly area: SpoolArea;
+  readonly digester: ObjectDigester;
+  readonly map: BlockMap;
+  /** What the map calls when every leaf in memory is dirty. */
+  readonly mapRoom: { makeRoom: () => Promise<void> };
+  readonly mapLoader: MapLoader;
+  readonly pageCounts: Map<number, number>;
+  readonly epoch: number;
+  readonly holder: Uint8Array;
+  readonly published: Published;
+}
+
+export function tuningOf(environment: VolumeEnvironment): VolumeTuning {
+  return {
+    segmentBytesMax: limits.segmentBytesDefault,
+    mapBytesMax: limits.mapBytesDefault,
+    spoolBufferBytesMax: limits.spoolBufferBytesDefault,
+    checkpointBytes: limits.checkpointBytesDefault,
+    checkpointMilliseconds: limits.checkpointMillisecondsDefault,
+    unpublishedBytesMax: limits.unpublishedBytesDefault,
+    anchorMilliseconds: limits.anchorMillisecondsDefault,
+    ...environment.tuning,
+  };
+}
+
+/** The anchor's view of the newest manifest with the spool durable up to `sequence`. */
+export function anchorStateOf(core: VolumeCore, sequence: number, chain: Uint8Array): AnchorState {
+  const { published } = core;
+  // A manifest covers everything up to its own sequence, whatever was synced in the spool.
+  const newer = sequence > published.sequence;
+  return {
+    volumeId: core.volumeId,
+    epoch: core.epoch,
+    manifestNumber: published.number,
+    manifestDigest: published.digest,
+    sequence: newer ? sequence : published.sequence,
+    chain: newer ? chain : published.chain,
+  };
+}
+
+/** Swaps in a head that names the newest manifest. */
+export async function swapCoreHead(core: VolumeCore, state: HeadState, number: number, digest: Uint8Array): Promise<void> {
+  const head = {
+    state,
+    volumeId: core.volumeId,
+    epoch: core.epoch,
+    number,
+    manifestDigest: digest,
+    holder: core.holder,
+    writerKey: core.signingKey.publicKey,
+  };
+  core.published.headVersion = await swapHead(core.environment.store, core.prefix, core.published.headVersion, head, core.signingKey);
+}

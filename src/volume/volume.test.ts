@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { test } from 'node:test';
+import { openFileAnchor } from '../anchor/file-anchor.ts';
+import { chooseSealer } from '../crypto/choose-sealer.ts';
+import { systemRandom } from '../crypto/random.ts';
+import { createKeyFileSource } from '../keys/key-file.ts';
+import { systemClock } from '../lib/clock.ts';
+import { fromHex } from '../lib/hex.ts';
+import { Region } from '../lib/region.ts';
+import { openDirStore } from '../store/dir-store.ts';
+import { nodeFileSystem } from '../store/node-file-system.ts';
+import { createVolume, openVolume, verifyVolume } from './volume.ts';
+import type { VolumeEnvironment } from './volume-types.ts';
+
+const key = createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, index) => index + 1), random: systemRandom });
+
+async function scratch(context: { after(fn: () => void): void }): Promise<VolumeEnvironment> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-volume-'));
+  context.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  return {
+    store: await openDirStore(nodeFileSystem, path.join(folder, 'store'), { create: true }),
+    anchor: await openFileAnchor(nodeFileSystem, path.join(folder, 'anchors')),
+    clock: systemClock,
+    random: systemRandom,
+    sealer: chooseSealer('auto').sealer,
+  };
+}
+
+test('what is written is read back, across close and open', async (context) => {
+  const environment = await scratch(context);
+  const { volumeId } = await createVolume(environment, { size: 64 * 2 ** 20, protection: 'sealed', durability: 'local', keySource: key });
+  const id = fromHex(volumeId, 16)!;
+  const volume = await openVolume(environment, { volumeId: id, keySource: key });
+  const source = Region.from(systemRandom.bytes(2 ** 20));
+  await volume.write(8192, 2 ** 20, source, 0, false);
+  await volume.write(5, 3, source, 100, false);
+  await volume.flush();
+  const target = new Region(2 ** 20);
+  await volume.read(8192, 2 ** 20, target, 0);
+  assert.deepEqual(target.bytes, source.bytes);
+  await volume.close();
+  const again = await openVolume(environment, { volumeId: id, keySource: key });
+  assert.equal(again.info().recovery.clean, true);
+  target.bytes.fill(9);
+  await again.read(8192, 2 ** 20, target, 0);
+  assert.deepEqual(target.bytes, source.bytes);
+  await again.read(0, 16, target, 0);
+  assert.deepEqual([...target.bytes.subarray(0, 10)], [0, 0, 0, 0, 0, source.bytes[100], source.bytes[101], source.bytes[102], 0, 0]);
+  await again.close();
+  const report = await verifyVolume(environment, { volumeId: id, keySource: key });
+  assert.deepEqual(report.findings, []);
+  assert.equal(report.unitsChecked, 257);
+  assert.equal(report.freshness, 'current');
+});

@@ -1,0 +1,83 @@
+/**
+ * The engine's front door. Everything that callers need of a volume is here or in `volume-types.ts`;
+ * the other files of this folder are its inside.
+ */
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { manifestPrefix, parseVolumePrefix, volumePrefix } from '../store/paths.ts';
+import type { Store } from '../store/store.ts';
+import { readHead, readManifest } from '../manifest/manifest.ts';
+import { publicInfoFrom } from './describe.ts';
+import { openVolume, readCatalog } from './opening.ts';
+import { findingOf, verifyBlocks, verifyPublic } from './verify.ts';
+import type { PublicVolumeInfo, VerifyOptions, VerifyReport, VolumeEnvironment } from './volume-types.ts';
+
+export { createVolume } from './creating.ts';
+export { openVolume } from './opening.ts';
+
+/** What the store shows of a volume to anybody; checked by signature and digest. */
+export async function inspectVolume(environment: Pick<VolumeEnvironment, 'store'>, volumeId: Uint8Array): Promise<PublicVolumeInfo> {
+  const { store } = environment;
+  const prefix = volumePrefix(volumeId);
+  const { head } = await readHead(store, prefix, volumeId);
+  const newest = await readManifest(store, prefix, volumeId, head.number, head.manifestDigest);
+  const table = await readCatalog(store, prefix, newest);
+  return { ...publicInfoFrom(newest.manifest, newest.digest, table.totals()), epoch: head.epoch };
+}
+
+/** Ids of the volumes in a store, 32 hex digits each, sorted. */
+export async function listVolumes(store: Store): Promise<string[]> {
+  const ids = new Set<string>();
+  for await (const object of store.list('')) {
+    const prefix = object.key.substring(0, 33);
+    if (object.key === `${prefix}head` && parseVolumePrefix(prefix) !== undefined) ids.add(prefix.substring(0, 32));
+  }
+  return [...ids].sort();
+}
+
+/** Public checks always; with a key source also every record of the spool and every live block. */
+export async function verifyVolume(environment: VolumeEnvironment, options: VerifyOptions): Promise<VerifyReport> {
+  const { volumeId, keySource, onProgress } = options;
+  const report = await verifyPublic(environment, { volumeId, onProgress });
+  if (keySource === undefined) return report;
+  let volume;
+  try {
+    volume = await openVolume(environment, { volumeId, keySource, readOnly: true, acceptMissingAnchor: true });
+  } catch (error) {
+    if (!(error instanceof CaissonError) || error.kind !== 'integrity') throw error;
+    return { ...report, public: false, findings: [...report.findings, findingOf(error, 'volume')], freshness: freshnessAfter(error, report) };
+  }
+  try {
+    return await verifyBlocks(volume, report, onProgress);
+  } finally {
+    await volume.close();
+  }
+}
+
+/**
+ * Deletes a volume's objects and its anchor. The head goes first: from then on the volume does not
+ * exist, and a removal that was interrupted can be repeated.
+ */
+export async function removeVolume(environment: Pick<VolumeEnvironment, 'store' | 'anchor'>, volumeId: Uint8Array): Promise<{ readonly removedObjects: number }> {
+  const { store, anchor } = environment;
+  const prefix = volumePrefix(volumeId);
+  const keys: string[] = [];
+  for await (const object of store.list(prefix)) keys.push(object.key);
+  if (keys.length === 0) throw new CaissonError('invalid', 'volume-missing', `the store ${store.url} holds no volume ${prefix.substring(0, 32)}`);
+  const lock = await store.lock(prefix);
+  try {
+    const rank = (key: string): number => (key === `${prefix}head` ? 0 : key.startsWith(manifestPrefix(prefix)) ? 1 : 2);
+    keys.sort((left, right) => rank(left) - rank(right));
+    for (const key of keys) await store.remove(key);
+    const area = await store.spool(prefix);
+    for (const file of await area.list()) await area.remove(file.key);
+    await anchor.forget(volumeId);
+    return { removedObjects: keys.length };
+  } finally {
+    await lock.release();
+  }
+}
+
+function freshnessAfter(error: CaissonError, report: VerifyReport): VerifyReport['freshness'] {
+  if (isCaissonError(error, 'rolled-back')) return 'rolled-back';
+  return isCaissonError(error, 'forked') ? 'forked' : report.freshness;
+}
