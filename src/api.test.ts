@@ -1,0 +1,135 @@
+/** The front door as a program uses it: good use, and one named error for each wrong use. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import {
+  createVolume,
+  inspectVolume,
+  isCaissonError,
+  listVolumes,
+  openVolume,
+  removeVolume,
+  verifyVolume,
+} from './api.ts';
+import type { ErrorCode, Key, OpenVolume, Place } from './api.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'caisson-api-'));
+after(() => rmSync(scratch, { recursive: true }));
+
+const size = 8 * 1024 * 1024;
+
+function newPlace(): Place {
+  const folder = mkdtempSync(join(scratch, 'place-'));
+  return { store: join(folder, 'store'), anchorFolder: join(folder, 'anchors') };
+}
+
+async function newVolume(): Promise<{ place: Place; key: Key; id: string; volume: OpenVolume }> {
+  const place = newPlace();
+  const key = { keyFile: new Uint8Array(randomBytes(32)) };
+  const { volumeId: id } = await createVolume({ ...place, size, key });
+  return { place, key, id, volume: await openVolume({ ...place, id, key }) };
+}
+
+function refusal(code: ErrorCode): (error: unknown) => boolean {
+  return (error) => isCaissonError(error, code);
+}
+
+test('what was written is there after a reopen, at any alignment', async () => {
+  const { place, key, id, volume } = await newVolume();
+  const bytes = new Uint8Array(randomBytes(100_001));
+  await volume.write(4_095, bytes);
+  await volume.write(size - 1, Uint8Array.of(7), { durable: true });
+  await volume.flush();
+  await volume.close();
+  await volume.close();
+  const again = await openVolume({ ...place, id, key, readOnly: true });
+  assert.equal(again.readOnly, true);
+  assert.equal(again.size, size);
+  assert.deepEqual(await again.read(4_095, bytes.length), bytes);
+  assert.deepEqual(await again.read(size - 2, 2), Uint8Array.of(0, 7));
+  assert.deepEqual(await again.read(size, 0), new Uint8Array(0));
+  await assert.rejects(again.write(0, Uint8Array.of(1)), (error) => isCaissonError(error) && error.kind === 'denied');
+  await again.close();
+});
+
+test('zeroed, trimmed and resized ranges', async () => {
+  const { volume } = await newVolume();
+  await volume.write(0, new Uint8Array(16_384).fill(9));
+  await volume.zero(0, 4_096);
+  await volume.trim(4_096, 4_096);
+  assert.deepEqual(await volume.read(0, 8_192), new Uint8Array(8_192));
+  const extents = await volume.extents(0, 16_384);
+  assert.equal(
+    extents.reduce((sum, { length }) => sum + length, 0),
+    16_384,
+  );
+  await volume.resize(2 * size);
+  assert.equal(volume.size, 2 * size);
+  assert.deepEqual(await volume.read(2 * size - 4_096, 4_096), new Uint8Array(4_096));
+  await volume.close();
+});
+
+test('keys are added, used and taken away', async () => {
+  const { place, key, id, volume } = await newVolume();
+  const other = { keyFile: new Uint8Array(randomBytes(32)) };
+  await volume.addKey(other);
+  await volume.close();
+  const again = await openVolume({ ...place, id, key: other });
+  await again.removeKey(0);
+  await again.close();
+  await assert.rejects(openVolume({ ...place, id, key }), refusal('key-wrong'));
+  await (await openVolume({ ...place, id, key: other })).close();
+});
+
+test('anybody can inspect and verify the public part; the key verifies the rest', async () => {
+  const { place, key, id, volume } = await newVolume();
+  await volume.write(0, new Uint8Array(65_536).fill(1));
+  await volume.close();
+  assert.deepEqual(await listVolumes(place), [id]);
+  assert.equal((await inspectVolume({ ...place, id })).protection, 'sealed');
+  const open = await verifyVolume({ ...place, id });
+  assert.deepEqual([open.public, open.findings, open.unitsChecked], [true, [], 0]);
+  const sealed = await verifyVolume({ ...place, id, key });
+  assert.deepEqual([sealed.public, sealed.findings, sealed.freshness], [false, [], 'current']);
+  assert(sealed.unitsChecked > 0);
+  const { removedObjects } = await removeVolume({ ...place, id });
+  assert(removedObjects > 0);
+  assert.deepEqual(await listVolumes(place), []);
+});
+
+test('a store from another machine opens only on purpose, an old one not at all', async () => {
+  const { place, key, id, volume } = await newVolume();
+  const folder = place.store;
+  await volume.write(0, Uint8Array.of(1), { durable: true });
+  await volume.close();
+  cpSync(folder, `${folder}-old`, { recursive: true });
+  const moved = { ...place, anchorFolder: `${place.anchorFolder}-new` };
+  await assert.rejects(openVolume({ ...moved, id, key }), refusal('anchor-missing'));
+  await (await openVolume({ ...place, id, key })).close();
+  await assert.rejects(openVolume({ ...place, store: `${folder}-old`, id, key }), refusal('rolled-back'));
+  await (await openVolume({ ...moved, id, key, acceptMissingAnchor: true })).close();
+});
+
+test('wrong use has one named error', async () => {
+  const { place, key, id, volume } = await newVolume();
+  await assert.rejects(volume.read(size - 1, 2), refusal('range-outside'));
+  await assert.rejects(volume.read(0, Number.MAX_SAFE_INTEGER), refusal('range-outside'));
+  await assert.rejects(volume.read(0.5, 1), refusal('range-outside'));
+  await assert.rejects(volume.write(-1, Uint8Array.of(1)), refusal('range-outside'));
+  await assert.rejects(openVolume({ ...place, id, key }), refusal('volume-open-elsewhere'));
+  await volume.close();
+  await assert.rejects(volume.read(0, 1), refusal('volume-closed'));
+  await assert.rejects(openVolume({ ...place, id: 'data', key }), refusal('argument-invalid'));
+  await assert.rejects(openVolume({ ...place, id: '0'.repeat(32), key }), (error) => isCaissonError(error));
+  await assert.rejects(openVolume({ ...newPlace(), id, key }), refusal('store-missing'));
+  const inside = { store: place.store, anchorFolder: join(place.store, 'anchors') };
+  await assert.rejects(openVolume({ ...inside, id, key }), refusal('argument-invalid'));
+  await assert.rejects(openVolume({ ...place, anchorFolder: 'anchors', id, key }), refusal('argument-invalid'));
+  await assert.rejects(
+    createVolume({ ...newPlace(), size: 1000, key }),
+    (error) => isCaissonError(error) && error.kind === 'invalid',
+  );
+});
