@@ -13,7 +13,6 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import { CaissonError } from '../lib/errors.ts';
-import { nativeFiles } from '../sys/files.ts';
 import type { NativeFiles } from '../sys/files.ts';
 import { errnoOf, fileError } from './file-errors.ts';
 import type { FileLock } from './file-system.ts';
@@ -21,11 +20,11 @@ import type { FileLock } from './file-system.ts';
 /** Each further attempt means that the file was replaced under us once more. */
 const lockAttemptsMax = 16;
 
-/** undefined when somebody holds the lock. `files` is a parameter so that tests reach the way without FFI. */
-export async function lockFile(
-  path: string,
-  files: NativeFiles | undefined = nativeFiles,
-): Promise<FileLock | undefined> {
+/**
+ * undefined when somebody holds the lock. `files` has no default: leaving it undefined means the
+ * way without FFI, which tests ask for on purpose.
+ */
+export async function lockFile(path: string, files: NativeFiles | undefined): Promise<FileLock | undefined> {
   return files === undefined ? lockBySocket(path) : lockByFlock(path, files);
 }
 

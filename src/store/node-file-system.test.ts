@@ -137,11 +137,15 @@ describe('file lock', () => {
       const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
         stdio: ['pipe', 'pipe', 'ignore'],
       });
-      const [said] = (await once(child.stdout, 'data')) as [Buffer];
-      assert.equal(said.toString(), 'held');
-      assert.equal(await lockFile(name, files), undefined);
-      child.kill('SIGKILL');
-      await once(child, 'exit');
+      const exited = once(child, 'exit');
+      try {
+        const [said] = (await once(child.stdout, 'data')) as [Buffer];
+        assert.equal(said.toString(), 'held');
+        assert.equal(await lockFile(name, files), undefined);
+      } finally {
+        child.kill('SIGKILL');
+        await exited;
+      }
       const lock = await lockFile(name, files);
       assert.ok(lock);
       await lock.release();

@@ -139,7 +139,7 @@ class NodeFileSystem implements FileSystem {
   }
 
   lock(filePath: string): Promise<FileLock | undefined> {
-    return lockFile(filePath);
+    return lockFile(filePath, nativeFiles);
   }
 }
 
@@ -189,8 +189,8 @@ class NodeFileHandle implements FileHandle {
 
   /** A short count is -1 too: part of the range may be cached, or the file may end; `read` tells which. */
   readNow(position: number, length: number, target: Region, targetOffset: number): number {
-    if (this.#readNowWay === 'never') return -1;
     this.#checkRange(position, length, target, targetOffset);
+    if (this.#readNowWay === 'never') return -1;
     if (this.#readNowWay === 'plain') {
       const count = attempt('read', this.#path, () =>
         fs.readSync(this.#descriptor, target.bytes, targetOffset, length, position),
