@@ -82,10 +82,10 @@ export const importRules: readonly ImportRule[] = [
     ['commander', '@clack/prompts', 'yaml'],
   ),
   row(
-    'cli/main.ts',
+    'cli/run.ts',
     ['lib', 'cli', 'admin/client.ts', 'admin/operations.ts', 'daemon/local.ts'],
     ['*'],
-    'the entry of the command, and its only bridge to the daemon',
+    'the composition of the command, and its only bridge to the daemon',
     ['commander'],
   ),
   row(

@@ -10,9 +10,9 @@ import type { TestContext } from 'node:test';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { adminRequestBytesMax } from '../lib/limits.ts';
 import { clientApiVersion, createAdminClient, isDaemonRunning, readMetrics } from './client.ts';
+import { listenAdmin } from './listen.ts';
 import type { Operations } from './operations.ts';
 import { apiVersion, operationSchemas } from './schema.ts';
-import { createAdminApp, listenAdmin } from './server.ts';
 
 const slot = { slot: 1, kind: 'passphrase' as const, description: 'passphrase' };
 
@@ -22,8 +22,10 @@ async function start(
 ): Promise<{ socket: string; client: Operations }> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-admin-'));
   const socket = path.join(folder, 'admin.sock');
-  const app = createAdminApp({ operations: operations as Operations, metrics: async () => 'caisson_volumes_open 0\n' });
-  const server = await listenAdmin(app, socket);
+  const server = await listenAdmin(socket, {
+    operations: operations as Operations,
+    metrics: async () => 'caisson_volumes_open 0\n',
+  });
   context.after(async () => {
     await server.close();
     fs.rmSync(folder, { recursive: true });

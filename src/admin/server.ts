@@ -1,26 +1,18 @@
 /**
- * The admin API as a server: one unix socket, mode 0600 in a folder of mode 0700, so that only the
- * user who runs the daemon (and root) can ask it anything. The socket is the whole authorization.
+ * The routes of the admin API, apart from the socket (listen.ts).
  *
- * Invariants: a request is bounded in size and time, matches its schema before an operation sees
- * it, and every failure leaves as an error body; a stack trace never does.
+ * Invariants: a request is bounded in size and matches its schema before an operation sees it, and
+ * every failure leaves as an error body; a stack trace never does.
  */
-import { chmodSync } from 'node:fs';
-import type { Server } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { createAdaptorServer } from '@hono/node-server';
 import { CaissonError } from '../lib/errors.ts';
-import { adminConnectionsMax, adminRequestBytesMax, adminRequestMillisecondsMax } from '../lib/limits.ts';
+import { adminRequestBytesMax } from '../lib/limits.ts';
 import { errorStatus, errorToBody } from './error-body.ts';
 import type { Operation, OperationProgress, Operations } from './operations.ts';
 import { apiVersion, apiVersionHeader, operationSchemas } from './schema.ts';
 import type { OperationName } from './schema.ts';
-
-export interface AdminServer {
-  /** Takes no new request, lets those in flight finish, then resolves. */
-  close(): Promise<void>;
-}
 
 export interface AdminServerOptions {
   readonly operations: Operations;
@@ -29,8 +21,7 @@ export interface AdminServerOptions {
   readonly onError?: (operation: string, error: unknown) => void;
 }
 
-/** The routes without a socket: tests call `app.request`. */
-export function createAdminApp(options: AdminServerOptions): Hono {
+function createAdminApp(options: AdminServerOptions): Hono {
   const app = new Hono();
   app.use('*', async (context, next) => {
     await next();
@@ -64,25 +55,6 @@ export function createAdminApp(options: AdminServerOptions): Hono {
   app.notFound(() => errorResponse(new CaissonError('invalid', 'unsupported', 'the admin API has no such operation')));
   app.onError((error) => errorResponse(error));
   return app;
-}
-
-export async function listenAdmin(app: Hono, socketPath: string): Promise<AdminServer> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  server.maxConnections = adminConnectionsMax;
-  server.requestTimeout = adminRequestMillisecondsMax;
-  server.headersTimeout = adminRequestMillisecondsMax;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socketPath, resolve);
-  });
-  chmodSync(socketPath, 0o600);
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-      }),
-  };
 }
 
 function parseRequest(name: OperationName, text: string): unknown {
@@ -141,4 +113,9 @@ function otherVersion(asked: string): CaissonError {
       remedy: 'Restart the daemon with the same version of Caisson as this command.',
     },
   );
+}
+
+/** For node:http. */
+export function createAdminListener(options: AdminServerOptions): ReturnType<typeof getRequestListener> {
+  return getRequestListener(createAdminApp(options).fetch);
 }

@@ -21,9 +21,9 @@ export interface LocalOptions {
   readonly entryPoint: string;
 }
 
-export function openLocal({ environment, userId, version, entryPoint }: LocalOptions): LocalCaisson {
+export async function openLocal({ environment, userId, version, entryPoint }: LocalOptions): Promise<LocalCaisson> {
   const folders = resolveFolders(environment, userId);
-  const configuration = loadConfiguration(folders.configurationFile);
+  const configuration = await loadConfiguration(folders.configurationFile);
   const parts = createParts(folders, configuration);
   const names = new VolumeNames(folders.volumesFile, withLock);
   return {

@@ -15,7 +15,13 @@ export function createParts(folders: Folders, configuration: Configuration): Par
     (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
   return {
     configuration,
-    engine: () => import('../volume/volume.ts'),
+    engine: async () => {
+      const [frontDoor, { verifyBlocks }] = await Promise.all([
+        import('../volume/volume.ts'),
+        import('../volume/verify.ts'),
+      ]);
+      return { ...frontDoor, verifyBlocks };
+    },
     openEnvironment: async (storeUrl, options) => {
       const [{ openEnvironment }, { sealer }] = await Promise.all([import('./environment.ts'), sealerChoice()]);
       return openEnvironment(storeUrl, options, {

@@ -12,11 +12,11 @@ import type { Folders } from '../lib/folders.ts';
 import { checkName } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import type { PublicVolumeInfo, Volume, VolumeInfo, VolumeLog } from '../volume/volume-types.ts';
+import type { PublicVolumeInfo, VerifyReport, Volume, VolumeInfo, VolumeLog } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import type { OpenEnvironment, Parts } from './parts.ts';
-import type { VolumeHost } from './volume-host.ts';
+import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
 
 export interface OperationsContext {
@@ -143,20 +143,35 @@ class VolumeAccess {
   ): Promise<OperationResponse<'verifyVolume'>> {
     const { name, credential } = request;
     const entry = this.#context.names.find(name);
+    const hosted = this.host?.get(name);
+    if (hosted !== undefined) return plain(await this.#verifyOpen(hosted, request.public, onProgress));
     const engine = await this.#context.parts.engine();
     const keySource = request.public ? undefined : await this.#keySource(name, entry, credential);
-    const hosted = this.host?.get(name);
-    // What is still in the spool is not yet named by a manifest: publish it, then check what is published.
-    if (hosted !== undefined && !hosted.volume.readOnly) await hosted.volume.checkpoint();
-    const run = async ({ environment }: OpenEnvironment): Promise<OperationResponse<'verifyVolume'>> => {
-      const report = await engine.verifyVolume(environment, {
-        volumeId: bytesOfId(entry.volumeId),
-        ...(keySource === undefined ? {} : { keySource }),
-        ...(onProgress === undefined ? {} : { onProgress }),
-      });
-      return { ...report, orphans: [...report.orphans], findings: [...report.findings] };
-    };
-    return hosted === undefined ? this.#withEnvironment(entry, run) : run(hosted.environment);
+    return this.#withEnvironment(entry, async ({ environment }) =>
+      plain(
+        await engine.verifyVolume(environment, {
+          volumeId: bytesOfId(entry.volumeId),
+          ...(keySource === undefined ? {} : { keySource }),
+          ...(onProgress === undefined ? {} : { onProgress }),
+        }),
+      ),
+    );
+  }
+
+  /** What is still in the spool is not yet named by a manifest: published first, then all that is published is checked. */
+  async #verifyOpen(
+    hosted: HostedVolume,
+    isPublic: boolean,
+    onProgress: OperationProgress | undefined,
+  ): Promise<VerifyReport> {
+    const { volume, environment } = hosted;
+    const engine = await this.#context.parts.engine();
+    if (!volume.readOnly) await volume.checkpoint();
+    const report = await engine.verifyVolume(environment.environment, {
+      volumeId: bytesOfId(volume.id),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    });
+    return isPublic ? report : engine.verifyBlocks(volume, report, onProgress);
   }
 
   async #keySource(name: string, entry: VolumeEntry, credential: Credential | undefined): Promise<KeySource> {
@@ -347,6 +362,11 @@ function sealedDetails(info: VolumeInfo): NonNullable<VolumeDetails['sealed']> {
     keyEpoch,
     recovery: { ...recovery },
   };
+}
+
+/** The same report in arrays that a schema takes. */
+function plain(report: VerifyReport): OperationResponse<'verifyVolume'> {
+  return { ...report, orphans: [...report.orphans], findings: [...report.findings] };
 }
 
 /** A failure to close is reported, unless the work itself failed first. */

@@ -10,6 +10,7 @@ import type { Store } from '../store/store.ts';
 import type {
   CreateOptions,
   OpenOptions,
+  Progress,
   PublicVolumeInfo,
   VerifyOptions,
   VerifyReport,
@@ -19,13 +20,15 @@ import type {
 } from '../volume/volume-types.ts';
 import type { Configuration } from './configuration.ts';
 
-/** The front door of the engine, `volume/volume.ts`. */
+/** The front door of the engine, `volume/volume.ts`, and `verifyBlocks` of `volume/verify.ts`. */
 export interface Engine {
   createVolume(environment: VolumeEnvironment, options: CreateOptions): Promise<PublicVolumeInfo>;
   openVolume(environment: VolumeEnvironment, options: OpenOptions): Promise<Volume>;
   inspectVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<PublicVolumeInfo>;
   listVolumes(store: Store): Promise<string[]>;
   verifyVolume(environment: VolumeEnvironment, options: VerifyOptions): Promise<VerifyReport>;
+  /** Reads every block of a volume that is open already; adds to the report what it finds. */
+  verifyBlocks(volume: Volume, report: VerifyReport, onProgress: Progress | undefined): Promise<VerifyReport>;
   removeVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<{ removedObjects: number }>;
 }
 

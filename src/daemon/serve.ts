@@ -10,7 +10,8 @@ import fs from 'node:fs';
 import type { ServeReady, ServeRequest, TcpRequest } from '../admin/operations.ts';
 import { CaissonError } from '../lib/errors.ts';
 import type { Folders } from '../lib/folders.ts';
-import type { AdminServer } from '../admin/server.ts';
+import { listenAdmin } from '../admin/listen.ts';
+import type { AdminServer } from '../admin/listen.ts';
 import { loadConfiguration } from './configuration.ts';
 import type { Configuration } from './configuration.ts';
 import { DaemonControl } from './daemon-control.ts';
@@ -53,8 +54,8 @@ export async function serve(context: ServeContext, request: ServeRequest): Promi
   const control = createControl(context, host, request.background, stopping.resolve);
   let admin: AdminServer | undefined;
   try {
-    const [server] = await Promise.all([import('../admin/server.ts'), startVolumes(context, control, request)]);
-    admin = await startAdmin(context, server, control);
+    await startVolumes(context, control, request);
+    admin = await startAdmin(context, control);
     signals.onReload((configuration) => reload(context, control, configuration));
     announce(request, {
       pid: process.pid,
@@ -119,20 +120,16 @@ async function startVolumes(
   }
 }
 
-async function startAdmin(
-  { parts, names, folders, log }: ServeContext,
-  { createAdminApp, listenAdmin }: typeof import('../admin/server.ts'),
-  control: DaemonControl,
-): Promise<AdminServer> {
+async function startAdmin({ parts, names, folders, log }: ServeContext, control: DaemonControl): Promise<AdminServer> {
   const operations = createOperations({ parts, names, folders, log: log.write, daemon: control });
-  let collect: (() => Promise<string>) | undefined;
+  let collect: Promise<() => Promise<string>> | undefined;
   const metrics = async (): Promise<string> => {
-    collect ??= (await import('./metrics.ts')).createMetrics(control.host);
-    return collect();
+    collect ??= import('./metrics.ts').then(({ createMetrics }) => createMetrics(control.host));
+    return (await collect)();
   };
   const onError = (operation: string, error: unknown): void => log.write('warn', `${operation} failed`, { error });
   await claimSocketPath(folders.adminSocket);
-  return listenAdmin(createAdminApp({ operations, metrics, onError }), folders.adminSocket);
+  return listenAdmin(folders.adminSocket, { operations, metrics, onError });
 }
 
 /** TLS is required on TCP: leaving it out must be asked for by name. */
@@ -214,7 +211,7 @@ function watchSignals({ folders, log }: ServeContext, requestStop: () => void): 
   };
   const onHangUp = (): void => {
     reloading = reloading
-      .then(() => reloadAct?.(loadConfiguration(folders.configurationFile)))
+      .then(async () => reloadAct?.(await loadConfiguration(folders.configurationFile)))
       .catch((error: unknown) =>
         log.write('error', 'the configuration was not reloaded; the old one stays', { error }),
       );

@@ -73,6 +73,10 @@ test(
       '{"version":2,"volumes":{}}',
       '{"version":1,"volumes":{"A":{}}}',
       '{"version":1,"volumes":{},"more":1}',
+      '{"version":1,"volumes":[]}',
+      '{"version":1,"volumes":{"data":{"store":"dir:/a","volumeId":"x","key":{"kind":"none"}}}}',
+      `{"version":1,"volumes":{"data":{"store":"dir:/a","volumeId":"${'0'.repeat(32)}","key":{"kind":"other"}}}}`,
+      `{"version":1,"volumes":{"data":{"store":"dir:/a","volumeId":"${'0'.repeat(32)}","key":{"kind":"none","path":1}}}}`,
     ];
     for (const text of damaged) {
       fs.writeFileSync(file, text);

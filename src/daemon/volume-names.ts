@@ -5,22 +5,17 @@
  * Invariants: names are unique and valid; a change reads, checks and replaces the whole file under
  * a lock, so that two commands at once cannot lose each other's entry.
  */
-import { z } from 'zod';
-import { keyHint } from '../admin/schema.ts';
+import type { KeyHint } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { volumesFileBytesMax } from '../lib/limits.ts';
 import { checkName, isName } from '../lib/names.ts';
 import { makePrivateFolder, readSmallFile, replaceSmallFile } from './small-files.ts';
 
-const entrySchema = z.strictObject({
-  store: z.string().min(1).max(4096),
-  volumeId: z.string().regex(/^[0-9a-f]{32}$/),
-  key: keyHint,
-});
-
-const fileSchema = z.strictObject({ version: z.literal(1), volumes: z.record(z.string(), entrySchema) });
-
-export type VolumeEntry = z.output<typeof entrySchema>;
+export interface VolumeEntry {
+  readonly store: string;
+  readonly volumeId: string;
+  readonly key: KeyHint;
+}
 
 /** Runs the change while no other process changes the file. */
 export type WithLock = <Value>(file: string, change: () => Value) => Promise<Value>;
@@ -84,16 +79,46 @@ export class VolumeNames {
   #read(): Record<string, VolumeEntry> {
     const text = readSmallFile(this.#file, volumesFileBytesMax);
     if (text === undefined) return {};
-    const parsed = fileSchema.safeParse(parseJson(text));
-    if (parsed.success && Object.keys(parsed.data.volumes).every(isName)) return parsed.data.volumes;
-    const issue = parsed.error?.issues[0];
-    throw new CaissonError(
-      'invalid',
-      'configuration-invalid',
-      `${this.#file} is not a list of volumes${issue === undefined ? '' : `: ${issue.path.join('.')}: ${issue.message}`}`,
-      { remedy: 'Repair the file, or move it away and name the volumes again with "caisson volume adopt".' },
-    );
+    const volumes = volumesOf(parseJson(text));
+    if (volumes !== undefined) return volumes;
+    throw new CaissonError('invalid', 'configuration-invalid', `${this.#file} is not a list of volumes`, {
+      remedy: 'Repair the file, or move it away and name the volumes again with "caisson volume adopt".',
+    });
   }
+}
+
+/** Checked by hand: this file is read by every command, and a schema library would be half of its start. */
+function volumesOf(json: unknown): Record<string, VolumeEntry> | undefined {
+  if (!hasExactly(json, ['version', 'volumes']) || json['version'] !== 1) return undefined;
+  const { volumes } = json;
+  if (!isRecord(volumes)) return undefined;
+  return Object.entries(volumes).every(([name, entry]) => isName(name) && isEntry(entry))
+    ? (volumes as Record<string, VolumeEntry>)
+    : undefined;
+}
+
+function isEntry(entry: unknown): entry is VolumeEntry {
+  if (!hasExactly(entry, ['store', 'volumeId', 'key'])) return false;
+  const { store, volumeId, key } = entry;
+  if (typeof store !== 'string' || store === '' || typeof volumeId !== 'string' || !/^[0-9a-f]{32}$/.test(volumeId))
+    return false;
+  if (!isRecord(key) || !['passphrase', 'key-file', 'none'].includes(String(key['kind']))) return false;
+  return (
+    hasExactly(key, key['path'] === undefined ? ['kind'] : ['kind', 'path']) &&
+    ['string', 'undefined'].includes(typeof key['path'])
+  );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function hasExactly(value: unknown, fields: readonly string[]): value is Record<string, unknown> {
+  return (
+    isRecord(value) &&
+    Object.keys(value).length === fields.length &&
+    fields.every((field) => Object.hasOwn(value, field))
+  );
 }
 
 function parseJson(text: string): unknown {

@@ -121,6 +121,8 @@ export const openVolumesMax = 256;
 export const daemonReadyMillisecondsMax = 120_000;
 /** A stop waits this long for requests in flight, then closes the connections under them. */
 export const daemonDrainMillisecondsMax = 10_000;
+/** `caisson stop` waits this long for the daemon to end. */
+export const daemonStopMillisecondsMax = 120_000;
 /** How long a closed connection is kept so that the last replies reach the client. */
 export const nbdLingerMilliseconds = 1_000;
 /** One write to a socket; progress of a slow reader is seen at this grain. */

@@ -3,7 +3,7 @@
  * credential. What was opened and not closed is counted, so that a test can see leaks.
  */
 import type { Credential } from '../../src/admin/schema.ts';
-import { loadConfiguration } from '../../src/daemon/configuration.ts';
+import { configurationDefaults } from '../../src/daemon/configuration.ts';
 import type { Engine, NbdListener, Parts } from '../../src/daemon/parts.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import type { KeySource } from '../../src/keys/key-source.ts';
@@ -18,7 +18,7 @@ interface StoredVolume {
 }
 
 export class FakeParts implements Parts {
-  readonly configuration = loadConfiguration('/nowhere/config.yaml');
+  readonly configuration = configurationDefaults;
   readonly volumes = new Map<string, StoredVolume>();
   /** Things open now: environments, volumes, listeners. */
   readonly open = new Set<string>();
@@ -68,6 +68,7 @@ export class FakeParts implements Parts {
           freshness: 'current',
         };
       },
+      verifyBlocks: async (_volume, report) => ({ ...report, public: false, unitsChecked: 1 }),
       removeVolume: async (_environment, volumeId) => {
         this.volumes.delete(Buffer.from(volumeId).toString('hex'));
         return { removedObjects: 1 };

@@ -12,8 +12,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const isPublic = options['public'] === true;
   const operations = await operationsFor(context, name);
-  // An open volume has forgotten its passphrase; checking what is sealed needs it again.
-  const credential = isPublic ? undefined : await unlockingKey((await context.local()).operations, name, options);
+  const credential = isPublic ? undefined : await unlockingKey(operations, name, options);
   const progress = await context.output.progress(`verifying ${name}`);
   try {
     const report = await operations.verifyVolume({ name, public: isPublic, credential }, (done, total, unit) =>
