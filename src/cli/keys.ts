@@ -17,6 +17,11 @@ export interface GivenKey {
   readonly hint: KeyHint;
 }
 
+/** Whether the options name a key; reads nothing. */
+export function namesKey(options: CommandOptions): boolean {
+  return ['passphraseFile', 'passphraseFd', 'keyFile'].some((key) => textOption(options, key) !== undefined);
+}
+
 /** The key that the options name, or undefined when they name none. */
 export function keyFromOptions(options: CommandOptions, isNew = false): GivenKey | undefined {
   const prefix = isNew ? 'new-' : '';

@@ -47,9 +47,10 @@ export async function askLine(question: string): Promise<string> {
 
 async function readKeys(question: string, echo: boolean): Promise<Uint8Array> {
   const { stdin, stderr } = process;
-  stderr.write(question);
+  // Echo goes off before the question shows: whoever answers at once must not see the secret.
   stdin.setRawMode(true);
   stdin.resume();
+  stderr.write(question);
   const buffer = new Uint8Array(passphraseBytesMax);
   let length = 0;
   try {

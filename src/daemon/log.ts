@@ -38,6 +38,7 @@ export function createLog(level: LogLevel, descriptor = 2): Log {
 
 /** Fields, not a stack: the log is for operators. */
 function errorFields(error: unknown): Record<string, unknown> {
+  if (typeof error === 'string') return { error };
   if (!(error instanceof CaissonError)) return { kind: 'bug', error: messageOf(error) };
   return { kind: error.kind, code: error.code, error: error.message, ...error.details };
 }

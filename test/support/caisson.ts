@@ -32,6 +32,8 @@ export interface Served {
 export class Home {
   readonly folder: string;
   readonly environment: Record<string, string>;
+  /** What must be undone before the folder can go, such as mounts in it. */
+  readonly clearing: (() => Promise<unknown>)[] = [];
 
   constructor(context: TestContext) {
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-home-'));
@@ -39,6 +41,7 @@ export class Home {
     this.environment = { PATH, HOME: this.folder, XDG_RUNTIME_DIR: path.join(this.folder, 'run') };
     context.after(async () => {
       await this.run(['stop']);
+      for (const clear of this.clearing.toReversed()) await clear();
       fs.rmSync(this.folder, { recursive: true, force: true });
     });
   }

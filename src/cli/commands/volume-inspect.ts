@@ -3,14 +3,14 @@ import type { VolumeDetails } from '../../admin/schema.ts';
 import { checkName } from '../../lib/names.ts';
 import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
-import { keyFromOptions, unlockingKey } from '../keys.ts';
+import { namesKey, unlockingKey } from '../keys.ts';
 import { table } from '../output.ts';
 import { operationsFor } from '../reach.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const operations = await operationsFor(context, name);
-  const unlock = options['unlock'] === true || keyFromOptions(options) !== undefined;
+  const unlock = options['unlock'] === true || namesKey(options);
   const credential = unlock ? await unlockingKey(operations, name, options) : undefined;
   const details = await operations.inspectVolume({ name, unlock, credential });
   context.output.result(details, () => describe(details));
