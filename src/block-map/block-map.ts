@@ -147,12 +147,18 @@ export class BlockMap {
    * With `ends` only the first and the last leaf matter (for extents).
    */
   prepare(block: number, count: number, ends: boolean): Promise<void> | undefined {
+    if (this.isPrepared(block, count, ends)) return undefined;
+    return this.#prepareSlowly(Math.floor(block / leafBlocks), Math.floor((block + count - 1) / leafBlocks), ends);
+  }
+
+  /** Whether `prepare` would have nothing to wait for; starts nothing. */
+  isPrepared(block: number, count: number, ends: boolean): boolean {
     const first = Math.floor(block / leafBlocks);
     const last = Math.floor((block + count - 1) / leafBlocks);
     for (let leaf = first; leaf <= last; leaf += ends && last > first ? last - first : 1) {
-      if (!this.#isReady(leaf)) return this.#prepareSlowly(first, last, ends);
+      if (!this.#isReady(leaf)) return false;
     }
-    return undefined;
+    return true;
   }
 
   /** Extents of a prepared range, merged, at most `countMax`; the last may end before the range does. */

@@ -2,7 +2,8 @@
  * LeafPool: the memory of resident leaves, in slabs of one typed array each; no object per leaf.
  *
  * Invariants: a leaf that is dirty or pending (frozen for a checkpoint and not yet written) is never
- * evicted; the number of slots never exceeds the cap, so resident memory is a configured figure.
+ * evicted; the number of slots never exceeds the cap, so resident memory is a configured figure. Only
+ * recovery may raise the cap (volume/recovery.ts): what it replays cannot be written out before it is known to be whole.
  * Eviction is the second-chance clock.
  */
 import { assert } from '../lib/assert.ts';
@@ -10,12 +11,14 @@ import { leafBytes, leafWords } from './map-format.ts';
 
 const slabLeavesShift = 9;
 const slabLeaves = 1 << slabLeavesShift;
+const slabLeavesMin = 16;
 const slabLeafMask = slabLeaves - 1;
 
 export const LeafFlag = { dirty: 1, pending: 2, referenced: 4 } as const;
 
 export class LeafPool {
-  readonly capacity: number;
+  /** Leaves that may be resident. */
+  capacity: number;
   readonly #slabs: Uint32Array[] = [];
   readonly #free: number[] = [];
   /** Leaf index of each slot, -1 when free. */
@@ -31,7 +34,7 @@ export class LeafPool {
   }
 
   get residentBytes(): number {
-    return this.#slabs.length * slabLeaves * leafBytes;
+    return this.#slabs.reduce((sum, slab) => sum + slab.byteLength, 0);
   }
 
   get residentCount(): number {
@@ -118,7 +121,7 @@ export class LeafPool {
 
   #grow(): number {
     const slot = this.#slotCount++;
-    if (slot >> slabLeavesShift === this.#slabs.length) this.#slabs.push(new Uint32Array(slabLeaves * leafWords));
+    this.#growSlab(slot);
     if (slot >= this.#owners.length) {
       const owners = new Int32Array(this.#owners.length * 2).fill(-1);
       owners.set(this.#owners);
@@ -128,6 +131,18 @@ export class LeafPool {
       this.#flags = flags;
     }
     return slot;
+  }
+
+  /** The first slab starts small and doubles: most volumes never fill it. */
+  #growSlab(slot: number): void {
+    const index = slot >> slabLeavesShift;
+    const slab = this.#slabs[index];
+    const needed = this.offset(slot) + leafWords;
+    if (slab !== undefined && needed <= slab.length) return;
+    const leaves = index > 0 ? slabLeaves : slab === undefined ? slabLeavesMin : (slab.length / leafWords) * 2;
+    const grown = new Uint32Array(leaves * leafWords);
+    if (slab !== undefined) grown.set(slab);
+    this.#slabs[index] = grown;
   }
 
   #evict(onEvict: (leaf: number) => void): number {

@@ -9,6 +9,7 @@ import { Region } from '../lib/region.ts';
 import type { PageSink } from './map-checkpoint.ts';
 import { mapHeaderBytes, mapVersion, pageBlock, type PageLevel, type PageReference } from './map-format.ts';
 
+const firstRegionBytes = 128 * 1024;
 const magicMap = 0x0a3150414d_4e5343n; // "CSNMAP1\n" read as a little-endian u64
 
 export interface MapHeader {
@@ -61,16 +62,16 @@ export class MapObjectWriter implements PageSink {
   }
 
   writePage(level: PageLevel, index: number, source: Region, sourceOffset: number, length: number): PageReference {
-    if (this.#object !== undefined && this.#filled + length + tagBytes > this.#region!.length) this.#handOn();
+    if (this.#object !== undefined && this.#filled + length + tagBytes > this.#bytesMax) this.#handOn();
     if (this.#object === undefined) {
       this.#object = this.#begin();
-      this.#region = new Region(Math.max(this.#bytesMax, mapHeaderBytes + length + tagBytes));
+      this.#region = new Region(Math.max(Math.min(this.#bytesMax, firstRegionBytes), mapHeaderBytes + length + tagBytes));
       encodeMapHeader(this.#region.bytes, this.#object);
       this.#filled = mapHeaderBytes;
     }
     const at = this.#filled;
     const slot = at / 16;
-    const region = this.#region!;
+    const region = this.#regionFor(at + length + tagBytes);
     this.#object.key.seal(slot, pageBlock(level, index), length, source, sourceOffset, region, at);
     this.#filled = at + length + tagBytes;
     return { object: this.#object.index, slot, tag: Uint8Array.from(region.bytes.subarray(at + length, at + length + tagBytes)) };
@@ -88,6 +89,16 @@ export class MapObjectWriter implements PageSink {
   async finish(): Promise<void> {
     if (this.#object !== undefined) this.#handOn();
     await Promise.all(this.#emitted);
+  }
+
+  /** Grown by doubling: most checkpoints fill a small part of what an object may hold. */
+  #regionFor(bytes: number): Region {
+    const region = this.#region!;
+    if (bytes <= region.length) return region;
+    const grown = new Region(Math.max(bytes, Math.min(this.#bytesMax, region.length * 2)));
+    grown.bytes.set(region.bytes.subarray(0, this.#filled));
+    this.#region = grown;
+    return grown;
   }
 
   #handOn(): void {

@@ -55,6 +55,17 @@ export class Committer {
     }
   }
 
+  /** A writer that took over changes anchor and spool under us: then that is the failure to report. */
+  async explain(error: unknown): Promise<unknown> {
+    if (isCaissonError(error, 'volume-fenced')) return error;
+    try {
+      await this.#checkFence();
+    } catch (reason) {
+      if (isCaissonError(reason, 'volume-fenced')) return fenced(error);
+    }
+    return error;
+  }
+
   async #rounds(): Promise<void> {
     this.#running = true;
     while (this.#waiting.length > 0) {
@@ -64,8 +75,9 @@ export class Committer {
         await this.#round();
         for (const waiter of batch) waiter.resolve();
       } catch (error) {
-        this.#spool.fail(error);
-        for (const waiter of batch) waiter.reject(error);
+        const reason = await this.explain(error);
+        this.#spool.fail(reason);
+        for (const waiter of batch) waiter.reject(reason);
       }
     }
     this.#running = false;

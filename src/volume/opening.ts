@@ -163,7 +163,8 @@ async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolum
   const kept: { number: number; digest: Uint8Array }[] = [];
   for await (const object of store.list(manifestPrefix(prefix))) {
     const parsed = parseKey(object.key);
-    if (parsed?.kind === 'manifest' && parsed.manifestNumber < number) kept.push({ number: parsed.manifestNumber, digest: parsed.digestStart });
+    // Older ones are remains of an interrupted cleaning: between them and the floor there may be gaps.
+    if (parsed?.kind === 'manifest' && parsed.manifestNumber < number && parsed.manifestNumber >= newest.manifest.floor) kept.push({ number: parsed.manifestNumber, digest: parsed.digestStart });
   }
   kept.sort((left, right) => left.number - right.number);
   kept.push({ number, digest: newest.digest });

@@ -106,6 +106,8 @@ async function readHeader(name: string, reader: ObjectReader, volumeId: Uint8Arr
   try {
     const clear = decodeClearHeader(region.bytes.subarray(0, clearHeaderBytes));
     if (!equalBytes(clear.lineage, volumeId) || clear.protection !== keys.protectionCode) return undefined;
+    // A copy of its beginning that a recovery left half made: the segment itself is beside it.
+    if (!equalBytes(clear.segmentId, parseSpoolName(name)!)) return undefined;
     const segmentId = Uint8Array.from(clear.segmentId);
     const key = keys.segmentKey(segmentId, volumeId, clear.keyEpoch);
     const plain = new Region(sealedHeaderBytes);
@@ -140,11 +142,11 @@ export async function replay(options: ReplayOptions): Promise<ReplayEnd> {
 
 class Walker {
   readonly #options: ReplayOptions;
-  readonly #region = new Region(windowBytesMax);
+  readonly #region: Region;
   #windowSegment: FoundSegment | undefined;
   #windowStart = 0;
   #windowEnd = 0;
-  readonly #view = new DataView(this.#region.bytes.buffer);
+  readonly #view: DataView;
   readonly #plain = new Region(Math.max(sealedRecordBytes, largeUnitBytes));
   #sequence: number;
   #chain: Uint8Array;
@@ -155,6 +157,9 @@ class Walker {
 
   constructor(options: ReplayOptions) {
     this.#options = options;
+    const longest = options.found.reduce((most, segment) => Math.max(most, segment.reader.size), 1);
+    this.#region = new Region(Math.min(windowBytesMax, longest));
+    this.#view = new DataView(this.#region.bytes.buffer);
     this.#sequence = options.start.sequence;
     this.#chain = options.start.chain;
     this.#ordinal = options.start.nextOrdinal;
@@ -170,10 +175,11 @@ class Walker {
       used.add(segment);
       const before = this.#recordCount;
       const validBytes = await this.#walkSegment(segment);
-      const torn = validBytes < segment.reader.size && !(await this.#isDirectoryEnd(segment, validBytes));
-      if (this.#recordCount > before) segments.push({ segment, validBytes: torn ? validBytes : segment.reader.size, whole: !torn });
+      // Without directory the writer may still be adding to the file, dead as it seems: only a copy is safe from it.
+      const whole = await this.#isDirectoryEnd(segment, validBytes);
+      if (this.#recordCount > before) segments.push({ segment, validBytes: whole ? segment.reader.size : validBytes, whole });
       else used.delete(segment);
-      if (torn) this.#tornBytes += segment.reader.size - validBytes;
+      if (!whole) this.#tornBytes += segment.reader.size - validBytes;
       this.#ordinal = segment.header.ordinal + 1;
       await this.#options.segmentEnd?.(segment);
     }

@@ -281,9 +281,10 @@ export class SealedVolume implements Volume {
         this.#checkpoints++;
         for (const segment of segments) this.#unpublishedBytes -= segment.bytes;
       })
-      .catch((error: unknown) => {
-        this.#latch(error);
-        throw error;
+      .catch(async (error: unknown) => {
+        const reason = await this.#committer.explain(error);
+        this.#latch(reason);
+        throw this.#failure ?? reason;
       })
       .finally(() => {
         if (this.#checkpointing === running) this.#checkpointing = undefined;
@@ -299,7 +300,7 @@ export class SealedVolume implements Volume {
     const settled = Promise.race([segment.settled.promise, this.#spool.failed]);
     const digest = settled.then(() => core.digester.digest(core.prefix, name, bytes));
     // Awaited by the publisher; a failure before that latches and must not count as unhandled.
-    digest.catch((error: unknown) => this.#latch(error));
+    digest.catch(async (error: unknown) => this.#latch(await this.#committer.explain(error)));
     this.#finished.push({ index: segment.index, segmentId: segment.writer.segmentId, spoolName: name, bytes, digest, release: () => this.#releaseSegment(segment) });
     this.#unpublishedBytes += bytes;
     if (this.#unpublishedBytes >= core.tuning.checkpointBytes && this.#checkpointing === undefined && this.#closing === undefined) {

@@ -52,7 +52,7 @@ export class WritePath {
   /** Whether whole blocks can be appended at once. */
   canAppend(block: number, count: number): boolean {
     if (this.locks.size > 0 && this.locks.overlaps(block, block + count - 1)) return false;
-    return this.#map.prepare(block, count, false) === undefined;
+    return this.#map.isPrepared(block, count, false);
   }
 
   /** Seals whole blocks; `canAppend` said yes in this turn. */
@@ -128,7 +128,7 @@ export class WritePath {
 
   #canExtend(block: number, count: number): boolean {
     if (this.locks.size > 0 && this.locks.overlaps(block, block + count - 1)) return false;
-    return this.#map.prepare(block, count, true) === undefined;
+    return this.#map.isPrepared(block, count, true);
   }
 
   #appendExtent(block: number, count: number, allocated: boolean): void {

@@ -51,8 +51,9 @@ export class FileNode {
 
   /** A sector is written as it is now, so that what came after the mark goes along, unpromised. */
   sync(mark: number): void {
-    for (const [sector, writes] of [...this.#dirty]) {
-      if (writes.first > mark) continue;
+    const covered = [...this.#dirty].filter(([, writes]) => writes.first <= mark);
+    this.#growDurable(covered.map(([sector]) => sector));
+    for (const [sector, writes] of covered) {
       this.#persist(sector, this.size);
       if (writes.last > mark) this.#dirty.set(sector, { first: mark + 1, last: writes.last });
       else this.#dirty.delete(sector);
@@ -65,9 +66,10 @@ export class FileNode {
   }
 
   powerFailure(random: SeededRandom): void {
-    for (const sector of [...this.#dirty.keys(), ...this.#lost].sort((a, b) => a - b)) {
-      if (random.oneIn(2)) this.#persist(sector, this.size);
-    }
+    const unsynced = [...this.#dirty.keys(), ...this.#lost].sort((a, b) => a - b);
+    const written = unsynced.filter(() => random.oneIn(2));
+    this.#growDurable(written);
+    for (const sector of written) this.#persist(sector, this.size);
     // The length may have been written without the sectors below it: zeros take their place.
     if (this.size > this.durable.length && random.oneIn(2))
       this.#resizeDurable(random.between(this.durable.length, this.size));
@@ -92,6 +94,13 @@ export class FileNode {
     this.size = this.durable.length;
     this.#dirty.clear();
     this.#lost.clear();
+  }
+
+  /** Once for all sectors that follow: one at a time would copy the file once a sector. */
+  #growDurable(sectors: readonly number[]): void {
+    const last = sectors.reduce((most, sector) => Math.max(most, sector), -1);
+    const end = Math.min((last + 1) * sectorBytes, this.size);
+    if (end > this.durable.length) this.#resizeDurable(end);
   }
 
   #persist(sector: number, size: number): void {

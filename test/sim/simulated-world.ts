@@ -1,0 +1,155 @@
+/**
+ * One simulated machine with a volume on it: a disk that holds the store and, beside it, the anchor;
+ * processes that open the volume and die.
+ */
+import type { Anchor } from '../../src/anchor/anchor.ts';
+import { openFileAnchor } from '../../src/anchor/file-anchor.ts';
+import { nodeSealer } from '../../src/crypto/node-sealer.ts';
+import type { KeySource } from '../../src/keys/key-source.ts';
+import { createKeyFileSource } from '../../src/keys/key-file.ts';
+import { noneSource } from '../../src/keys/none.ts';
+import { isCaissonError } from '../../src/lib/errors.ts';
+import { fromHex } from '../../src/lib/hex.ts';
+import { openDirStore } from '../../src/store/dir-store.ts';
+import type { Store } from '../../src/store/store.ts';
+import { createVolume, openVolume } from '../../src/volume/volume.ts';
+import type { Durability, Protection, Volume, VolumeEnvironment, VolumeTuning } from '../../src/volume/volume-types.ts';
+import type { SeededRandom } from './random.ts';
+import type { SimulatedDisk } from './simulated-disk.ts';
+import { SimulatedMachine } from './simulated-file-system.ts';
+import type { FaultPlan, SimulatedFileSystem } from './simulated-file-system.ts';
+import { nextTurn, SimulationClock } from './simulation-clock.ts';
+
+const storeFolder = '/store';
+const anchorFolder = '/anchors';
+/** Idle turns after which an answer will never come. */
+const idleTurnsMax = 400;
+
+export type StoreWrapper = (store: Store) => Store;
+
+export interface WorldPlan {
+  readonly size: number;
+  readonly protection: Protection;
+  readonly durability: Durability;
+  readonly tuning: Partial<VolumeTuning>;
+}
+
+/** A process that has, or is about to have, the volume open. */
+export interface SimulatedProcess {
+  readonly fileSystem: SimulatedFileSystem;
+  readonly clock: SimulationClock;
+  readonly environment: VolumeEnvironment;
+}
+
+export class SimulatedWorld {
+  readonly machine: SimulatedMachine;
+  readonly random: SeededRandom;
+  readonly plan: WorldPlan;
+  readonly #wrapStore: StoreWrapper;
+  /** Any of these may open the volume: an interrupted change of keys leaves the choice open. */
+  keySources: KeySource[];
+  volumeId = new Uint8Array(16);
+
+  constructor(random: SeededRandom, plan: WorldPlan, wrapStore: StoreWrapper = (store) => store, disk?: SimulatedDisk) {
+    this.random = random;
+    this.plan = plan;
+    this.#wrapStore = wrapStore;
+    this.machine = new SimulatedMachine(random.fork(), disk === undefined ? {} : { disk });
+    this.keySources = [plan.protection === 'none' ? noneSource : this.newKey()];
+  }
+
+  get faults(): FaultPlan {
+    return this.machine.faults;
+  }
+
+  newKey(): KeySource {
+    return createKeyFileSource({ content: this.random.bytes(32), random: this.random.fork() });
+  }
+
+  async start(wrapStore: StoreWrapper = (store) => store): Promise<SimulatedProcess> {
+    const fileSystem = this.machine.attach();
+    const clock = new SimulationClock(this.machine);
+    const store = wrapStore(this.#wrapStore(await openDirStore(fileSystem, storeFolder, { create: true, clock })));
+    const anchor: Anchor = await openFileAnchor(fileSystem, anchorFolder, clock);
+    const environment = {
+      store,
+      anchor,
+      clock,
+      random: this.random.fork(),
+      sealer: nodeSealer,
+      tuning: this.plan.tuning,
+    };
+    return { fileSystem, clock, environment };
+  }
+
+  async create(): Promise<void> {
+    const { environment } = await this.start();
+    const { size, protection, durability } = this.plan;
+    const { volumeId } = await createVolume(environment, {
+      size,
+      protection,
+      durability,
+      keySource: this.keySources[0]!,
+    });
+    this.volumeId = fromHex(volumeId, 16)! as Uint8Array<ArrayBuffer>;
+    await environment.store.close();
+  }
+
+  open(process: SimulatedProcess): Promise<Volume> {
+    return this.settle(this.#openWithAny(process), 'open');
+  }
+
+  async #openWithAny({ environment }: SimulatedProcess): Promise<Volume> {
+    for (const keySource of [...this.keySources]) {
+      try {
+        const volume = await openVolume(environment, { volumeId: this.volumeId, keySource });
+        this.keySources = [keySource];
+        return volume;
+      } catch (error) {
+        if (!isCaissonError(error, 'key-wrong')) throw error;
+      }
+    }
+    throw new Error('none of the keys opens the volume');
+  }
+
+  /** Takes all faults back. */
+  heal(): void {
+    Object.assign(this.faults, {
+      failAt: undefined,
+      keepsFailing: false,
+      failWith: 'EIO',
+      loseAnswerAt: undefined,
+      powerFailureAt: undefined,
+    });
+  }
+
+  /** Waits for an answer; when the disk rests and it still does not come, it never will. */
+  async settle<T>(answer: Promise<T>, what: string): Promise<T> {
+    let isDone = false;
+    const done = answer.finally(() => (isDone = true));
+    done.catch(() => undefined);
+    for (let idle = 0; !isDone; idle = this.machine.isBusy ? 0 : idle + 1) {
+      if (idle > idleTurnsMax) throw new Error(`${what} is never answered`);
+      await nextTurn();
+    }
+    return done;
+  }
+
+  /** Lets everything that is on its way come to rest. */
+  async rest(): Promise<void> {
+    for (let idle = 0; idle < 8; idle = this.machine.isBusy ? 0 : idle + 1) await nextTurn();
+  }
+
+  /** A world of its own on what is certainly on the disk, with the store of `old` in place of the present one. */
+  rolledBack(old: SimulatedDisk, keySources: readonly KeySource[]): SimulatedWorld {
+    const disk = this.machine.disk.cloneDurable(this.random.fork());
+    const oldStore = old.cloneDurable(this.random.fork()).find(storeFolder)!;
+    disk.root.change([storeFolder.substring(1)]);
+    disk.root.change([], [storeFolder.substring(1), oldStore]);
+    disk.root.sync(disk.root.syncMark());
+    const world = new SimulatedWorld(this.random.fork(), this.plan, this.#wrapStore, disk);
+    world.keySources = [...keySources];
+    world.volumeId = this.volumeId;
+    return world;
+  }
+}

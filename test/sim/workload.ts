@@ -1,0 +1,460 @@
+/**
+ * What a run does to an open volume: every operation of BlockDevice at every alignment, several in
+ * flight, each read compared with the model at once. Everything is chosen by the seed.
+ */
+import { assert } from '../../src/lib/assert.ts';
+import { CaissonError } from '../../src/lib/errors.ts';
+import { Region } from '../../src/lib/region.ts';
+import type { Volume } from '../../src/volume/volume-types.ts';
+import type { SeededRandom } from './random.ts';
+import { modelBlockBytes, overlapMax, zeroBlock, type ModelChange, type ReferenceModel } from './reference-model.ts';
+import type { SimulatedProcess, SimulatedWorld } from './simulated-world.ts';
+import { nextTurn } from './simulation-clock.ts';
+
+const block = modelBlockBytes;
+const spotBlocks = 20;
+const longWriteBytesMax = 256 * 1024;
+/** What may fail when the disk does. Never: integrity, invalid, bug. */
+const ordinaryKinds: ReadonlySet<string> = new Set(['io', 'full', 'closed', 'transient', 'fenced']);
+
+export interface WorkloadOptions {
+  readonly world: SimulatedWorld;
+  readonly process: SimulatedProcess;
+  readonly volume: Volume;
+  readonly model: ReferenceModel;
+  readonly spots: readonly number[];
+  /** Operations in flight at most. */
+  readonly depth: number;
+}
+
+export class Workload {
+  readonly volume: Volume;
+  readonly #world: SimulatedWorld;
+  readonly #process: SimulatedProcess;
+  readonly #model: ReferenceModel;
+  readonly #random: SeededRandom;
+  readonly #spots: readonly number[];
+  readonly #depth: number;
+  readonly #tasks = new Set<Promise<void>>();
+  #ambiguous: number[] = [];
+  #broken: unknown;
+  #isOver = false;
+  #hasFailed = false;
+  /** Failures are expected: a fault is armed, or another writer takes over. */
+  mayFail = false;
+  /** Something durable happened that the anchor has seen. */
+  anchoredCount = 0;
+  stepCount = 0;
+
+  constructor(options: WorkloadOptions) {
+    this.#world = options.world;
+    this.#process = options.process;
+    this.volume = options.volume;
+    this.#model = options.model;
+    this.#spots = options.spots;
+    this.#depth = options.depth;
+    this.#random = options.world.random.fork();
+  }
+
+  /** A fault came about: the volume is of no more use, or may be. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  get isIdle(): boolean {
+    return this.#tasks.size === 0;
+  }
+
+  async run(steps: number): Promise<void> {
+    for (let step = 0; step < steps && !this.#hasFailed; step++) await this.step();
+  }
+
+  async step(): Promise<void> {
+    this.stepCount++;
+    await this.#calm();
+    if (this.#hasFailed) return;
+    const pick = this.#random.below(100);
+    if (pick < 46) this.#write();
+    else if (pick < 52) this.#zero();
+    else if (pick < 58) this.#trim();
+    else if (pick < 74) await this.#read();
+    else if (pick < 86) this.flush();
+    else if (pick < 89) await this.#checkpoint();
+    else if (pick < 91) await this.#resize();
+    else if (pick < 95) await this.#extents();
+    else if (pick < 96) await this.#changeKey();
+    else if (pick < 98) this.#process.clock.sleep(this.#random.pick([50, 500, 5000]));
+    else await nextTurn();
+    await this.#obeyPressure();
+  }
+
+  /** Waits until nothing is in flight. */
+  async drain(): Promise<void> {
+    while (this.#tasks.size > 0) await this.#world.settle(Promise.race(this.#tasks), 'an operation in flight');
+    await this.#resolve();
+    if (this.#broken !== undefined) throw this.#broken;
+  }
+
+  /** The process is dead: whatever is still answered is of no account. */
+  abandon(): void {
+    this.#isOver = true;
+    if (this.#broken !== undefined) throw this.#broken;
+    this.#model.crash();
+  }
+
+  /** The volume has another writer; the model already went on with that one. */
+  abandonFenced(): void {
+    this.#isOver = true;
+  }
+
+  flush(): void {
+    const mark = this.#model.flushStarts();
+    const isLatched = this.volume.info().latched !== undefined;
+    this.#task('flush', this.volume.flush(), () => {
+      if (isLatched) throw new Error('FLUSH answered success on a latched volume');
+      this.#model.flushed(mark);
+      if (this.#world.plan.durability === 'anchored' && mark.phase > 0) this.anchoredCount++;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.drain();
+    const latched = this.volume.info().latched;
+    try {
+      await this.#world.settle(this.volume.close(), 'close');
+      if (latched === undefined) this.#model.flushed(this.#model.flushStarts());
+    } catch (error) {
+      this.#failed(error, 'close');
+    }
+  }
+
+  /** At most `depth` in flight, and nothing new before an ambiguous phase was looked at. */
+  async #calm(): Promise<void> {
+    const most = this.#ambiguous.length > 0 ? 1 : this.#depth;
+    while (this.#tasks.size >= most) await this.#world.settle(Promise.race(this.#tasks), 'an operation in flight');
+    await this.#resolve();
+    if (this.#broken !== undefined) throw this.#broken;
+  }
+
+  async #resolve(): Promise<void> {
+    if (this.#ambiguous.length === 0 || this.#isOver) return;
+    const found = new Map<number, Uint8Array>();
+    try {
+      for (const at of this.#ambiguous) found.set(at, await this.#readBlock(at));
+    } catch (error) {
+      // Nobody can look any more: the crash will be judged with all that is possible.
+      this.#failed(error, 'read after an ambiguous phase');
+      this.#hasFailed = true;
+      return;
+    }
+    this.#ambiguous = [];
+    this.#model.resolve(found);
+  }
+
+  async #readBlock(at: number): Promise<Uint8Array> {
+    const target = new Region(block);
+    await this.#world.settle(Promise.resolve(this.volume.read(at * block, block, target, 0)), 'read');
+    return target.bytes;
+  }
+
+  #write(): void {
+    const { offset, length } = this.#range();
+    const content = stamped(this.stepCount + 1000 * this.#model.phase, offset, length);
+    const change = this.#begin('write', offset, length, (at) => content.subarray(at - offset, at - offset + length));
+    if (change === undefined) return;
+    const fua = this.#random.oneIn(10);
+    if (this.#random.oneIn(4)) {
+      this.#change(change, fua, this.#writePieces(change, offset, content, fua));
+      return;
+    }
+    const source = Region.from(content);
+    this.#attempt(change, fua, () => this.volume.write(offset, length, source, 0, fua));
+    source.bytes.fill(0xee); // the engine has what it needs, or will be caught
+  }
+
+  async #writePieces(change: ModelChange, offset: number, content: Uint8Array, fua: boolean): Promise<void> {
+    const write = this.volume.beginWrite(offset, content.length);
+    const pieceMax = this.#random.pick([700, 5000, 40_000, 300_000]);
+    for (let at = 0; at < content.length;) {
+      const length = Math.min(content.length - at, this.#random.between(1, pieceMax));
+      const source = Region.from(content.subarray(at, at + length));
+      write.push(source, 0, length);
+      source.bytes.fill(0xdd);
+      at += length;
+      if (this.#random.oneIn(4)) await nextTurn();
+      if (this.#random.oneIn(60)) {
+        write.abort();
+        throw new Aborted();
+      }
+    }
+    await write.finish(fua);
+    assert(change.state === 'flying', 'a write is answered once');
+  }
+
+  #zero(): void {
+    const { offset, length } = this.#range();
+    const change = this.#begin('zero', offset, length, (_, count) => zeroes(count));
+    const fua = this.#random.oneIn(10);
+    const mayPunch = this.#random.oneIn(2);
+    if (change !== undefined) this.#attempt(change, fua, () => this.volume.zero(offset, length, mayPunch, fua));
+  }
+
+  #trim(): void {
+    const size = this.volume.size;
+    const isHuge = this.#random.oneIn(6);
+    const from = isHuge ? this.#random.below(size / block) * block : 0;
+    const { offset, length } = isHuge ? { offset: from, length: size - from } : this.#range();
+    const first = Math.ceil(offset / block);
+    const end = Math.floor((offset + length) / block);
+    const blocks = this.#model.knownBetween(first, end - 1);
+    if (this.#model.overlapOf(blocks) >= overlapMax) return;
+    const change = this.#model.begin(
+      `trim ${offset}+${length}`,
+      blocks,
+      () => zeroBlock,
+      (at) => at >= first && at < end,
+    );
+    const fua = this.#random.oneIn(10);
+    this.#attempt(change, fua, () => this.volume.trim(offset, length, fua));
+  }
+
+  async #read(): Promise<void> {
+    const { offset, length } = this.#range();
+    const first = Math.floor(offset / block);
+    const last = Math.floor((offset + length - 1) / block);
+    const possible: Uint8Array[][] = [];
+    for (let at = first; at <= last; at++) possible.push(this.#model.readable(at));
+    const target = new Region(length + 64);
+    target.bytes.fill(0xaa);
+    try {
+      await this.#world.settle(Promise.resolve(this.volume.read(offset, length, target, 32)), 'read');
+    } catch (error) {
+      return this.#failed(error, 'read');
+    }
+    for (let at = first; at <= last; at++) {
+      const from = Math.max(offset, at * block);
+      const to = Math.min(offset + length, (at + 1) * block);
+      const found = target.bytes.subarray(32 + from - offset, 32 + to - offset);
+      const fits = possible[at - first]!.some(
+        (content) => Buffer.compare(content.subarray(from - at * block, to - at * block), found) === 0,
+      );
+      if (!fits)
+        throw new Error(`a read of ${offset}+${length} shows something in block ${at} that was never written there`);
+    }
+    if (target.bytes[31] !== 0xaa || target.bytes[32 + length] !== 0xaa)
+      throw new Error('a read wrote outside its part of the target');
+  }
+
+  async #checkpoint(): Promise<void> {
+    const mark = this.#model.flushStarts();
+    this.#task('checkpoint', this.volume.checkpoint(), () => {
+      this.#model.flushed(mark);
+      this.anchoredCount++;
+    });
+    if (this.#random.oneIn(2)) await this.drain();
+  }
+
+  async #resize(): Promise<void> {
+    await this.drain();
+    if (this.#hasFailed) return;
+    const blocks = this.volume.size / block;
+    const change = this.#random.pick([1, 3, 100, 1024, 5000]);
+    const size =
+      block * Math.max(64, this.#random.oneIn(2) ? blocks + change : blocks - Math.min(change, Math.floor(blocks / 2)));
+    const model = this.#model.resizeBegins(size);
+    try {
+      await this.#world.settle(this.volume.resize(size), 'resize');
+      this.#model.resizeEnds(model, true, size);
+      this.#model.flushed(this.#model.flushStarts());
+      if (this.volume.size !== size) throw new Error(`the size is ${this.volume.size} after a resize to ${size}`);
+    } catch (error) {
+      if (!(error instanceof CaissonError)) throw error;
+      this.#model.resizeEnds(model, false, this.volume.size);
+      this.#failed(error, 'resize');
+      this.#hasFailed = true;
+    }
+  }
+
+  async #extents(): Promise<void> {
+    await this.drain();
+    if (this.#hasFailed) return;
+    try {
+      await checkExtents(this.#world, this.volume, this.#model);
+    } catch (error) {
+      this.#failed(error, 'extents');
+    }
+  }
+
+  async #changeKey(): Promise<void> {
+    const { plan } = this.#world;
+    if (plan.protection === 'none') return;
+    await this.drain();
+    if (this.#hasFailed) return;
+    const fresh = this.#world.newKey();
+    this.#world.keySources.push(fresh);
+    try {
+      const added = await this.#world.settle(this.volume.addKey(fresh), 'key add');
+      const others = this.volume.info().keySlots.filter((slot) => slot.slot !== added.slot);
+      for (const slot of others) await this.#world.settle(this.volume.removeKey(slot.slot), 'key remove');
+      this.#world.keySources = [fresh];
+      this.#model.flushed(this.#model.flushStarts());
+      this.anchoredCount++;
+    } catch (error) {
+      this.#failed(error, 'key change');
+    }
+  }
+
+  async #obeyPressure(): Promise<void> {
+    const pressure = this.volume.pressure();
+    if (pressure !== undefined && this.#random.oneIn(2)) await this.#world.settle(pressure, 'pressure');
+  }
+
+  /** Near a hot spot, any alignment, mostly short. */
+  #range(): { readonly offset: number; readonly length: number } {
+    const random = this.#random;
+    const size = this.volume.size;
+    const spot = Math.min(random.pick(this.#spots), size / block - 1);
+    const first = Math.max(0, Math.min(spot + random.below(spotBlocks), size / block - 1));
+    let offset = first * block;
+    let length: number;
+    if (random.oneIn(3)) {
+      offset += random.below(block);
+      length = random.between(1, random.pick([20, 3 * block]));
+    } else
+      length =
+        block *
+        (random.oneIn(4) ? random.between(1, random.oneIn(4) ? longWriteBytesMax / block : 24) : random.between(1, 3));
+    return { offset, length: Math.min(length, size - offset) };
+  }
+
+  /** Undefined when too much of the same is in flight already. */
+  #begin(
+    what: string,
+    offset: number,
+    length: number,
+    bytes: (at: number, count: number) => Uint8Array,
+  ): ModelChange | undefined {
+    const first = Math.floor(offset / block);
+    const last = Math.floor((offset + length - 1) / block);
+    const blocks = new Set<number>();
+    for (let at = first; at <= last; at++) blocks.add(at);
+    if (this.#model.overlapOf(blocks) >= overlapMax) return undefined;
+    return this.#model.begin(`${what} ${offset}+${length}`, blocks, (at, before) => {
+      const from = Math.max(offset, at * block);
+      const to = Math.min(offset + length, (at + 1) * block);
+      const part = bytes(from, to - from).subarray(0, to - from);
+      if (part.length === block) return part;
+      const merged = Uint8Array.from(before);
+      merged.set(part, from - at * block);
+      return merged;
+    });
+  }
+
+  /** A call that may be answered at once, later, or with an error thrown. */
+  #attempt(change: ModelChange, fua: boolean, call: () => void | Promise<void>): void {
+    let answer: void | Promise<void>;
+    const mark = this.#model.flushStarts();
+    try {
+      answer = call();
+    } catch (error) {
+      this.#end(change, false);
+      return this.#failed(error, change.what);
+    }
+    if (answer !== undefined) return this.#change(change, fua, answer, mark);
+    if (fua) throw new Error('FUA was answered before anything could be durable');
+    this.#end(change, true);
+  }
+
+  #change(change: ModelChange, fua: boolean, answer: Promise<void>, mark = this.#model.flushStarts()): void {
+    this.#task(
+      change.what,
+      answer,
+      () => {
+        if (fua) this.#model.flushed(mark);
+        change.isDurable ||= fua;
+        this.#end(change, true);
+      },
+      () => this.#end(change, false),
+    );
+  }
+
+  #end(change: ModelChange, isAnswered: boolean): void {
+    this.#ambiguous.push(...this.#model.end(change, isAnswered));
+  }
+
+  #task(what: string, answer: Promise<void>, onAnswer: () => void, onFailure: () => void = () => undefined): void {
+    const task = answer
+      .then(
+        () => {
+          if (!this.#isOver) onAnswer();
+        },
+        (error: unknown) => {
+          if (this.#isOver) return;
+          onFailure();
+          if (!(error instanceof Aborted)) this.#failed(error, what);
+        },
+      )
+      .catch((error: unknown) => {
+        this.#broken ??= error;
+      })
+      .finally(() => this.#tasks.delete(task));
+    this.#tasks.add(task);
+  }
+
+  /** Lets through what a fault explains, and nothing else. */
+  #failed(error: unknown, what: string): void {
+    if (this.#isOver) return;
+    const isOrdinary = error instanceof CaissonError && ordinaryKinds.has(error.kind);
+    if (!isOrdinary || !this.mayFail) throw new Error(`${what} failed`, { cause: error });
+    if (
+      error.kind === 'closed' ||
+      error.kind === 'fenced' ||
+      what === 'close' ||
+      this.volume.info().latched !== undefined
+    )
+      this.#hasFailed = true;
+  }
+}
+
+class Aborted extends Error {}
+
+/** Blocks full of their own name: the write, then the block. */
+function stamped(write: number, offset: number, length: number): Uint8Array {
+  const first = Math.floor(offset / block);
+  const last = Math.floor((offset + length - 1) / block);
+  const words = new Uint32Array(((last - first + 1) * block) / 4);
+  for (let at = 0; at < words.length; at += 2) {
+    words[at] = write;
+    words[at + 1] = first + Math.floor((at * 4) / block) + 1;
+  }
+  const start = offset - first * block;
+  return new Uint8Array(words.buffer).subarray(start, start + length);
+}
+
+function zeroes(length: number): Uint8Array {
+  return zeroBlock.subarray(0, length);
+}
+
+/** Data extents hold nothing but blocks that were written; the others read as zeroes. */
+export async function checkExtents(world: SimulatedWorld, volume: Volume, model: ReferenceModel): Promise<void> {
+  const known = model.knownBlocks();
+  const knownSet = new Set(known);
+  let next = 0;
+  for (let offset = 0; offset < volume.size;) {
+    const extents = await world.settle(Promise.resolve(volume.extents(offset, volume.size - offset, 100)), 'extents');
+    if (extents.length === 0) throw new Error(`no extent at ${offset}`);
+    for (const extent of extents) {
+      const first = offset / block;
+      const end = (offset + extent.length) / block;
+      if (!extent.zero)
+        for (let at = first; at < end; at++)
+          if (!knownSet.has(at)) throw new Error(`block ${at} is data and was never written`);
+      for (; next < known.length && known[next]! < end; next++) {
+        const content = model.current(known[next]!);
+        if (extent.zero && content.some((byte) => byte !== 0))
+          throw new Error(`block ${known[next]} holds data and is said to be zero`);
+      }
+      offset += extent.length;
+    }
+  }
+}
