@@ -164,14 +164,14 @@ export class Spool {
 
   async #syncEntry(entry: SpoolEntry): Promise<void> {
     const last = this.#serial;
+    // Cleared before anything is waited for: a write that arrives meanwhile needs another sync.
+    entry.dirty = false;
     const file = entry.file ?? (await entry.opened);
     // Only the writes handed over before this round: later ones would hold it back forever.
     while (entry.inFlight.length > 0 && entry.inFlight[0]! <= last) {
       await new Promise<void>((resolve) => this.#idle.push(resolve));
       if (this.#failure !== undefined) throw this.#failure;
     }
-    // Cleared before the sync starts: a write that arrives meanwhile needs another one.
-    entry.dirty = false;
     await file.sync();
     this.syncCount++;
     if (this.#failure !== undefined) throw this.#failure;

@@ -151,6 +151,7 @@ class Walker {
   #sequence: number;
   #chain: Uint8Array;
   #ordinal: number;
+  readonly #tried = new Set<FoundSegment>();
   #recordCount = 0;
   #bytes = 0;
   #tornBytes = 0;
@@ -179,8 +180,10 @@ class Walker {
       const whole = await this.#isDirectoryEnd(segment, validBytes);
       if (this.#recordCount > before) segments.push({ segment, validBytes: whole ? segment.reader.size : validBytes, whole });
       else used.delete(segment);
+      this.#tried.add(segment);
       if (!whole) this.#tornBytes += segment.reader.size - validBytes;
-      this.#ordinal = segment.header.ordinal + 1;
+      // A segment without a whole record never was part of the history: the next writer takes its ordinal.
+      if (this.#recordCount > before) this.#ordinal = segment.header.ordinal + 1;
       await this.#options.segmentEnd?.(segment);
     }
     await this.#refuseLostRecords(segments);
@@ -206,6 +209,7 @@ class Walker {
     let best: FoundSegment | undefined;
     for (const segment of this.#options.found) {
       const { header } = segment;
+      if (this.#tried.has(segment)) continue;
       if (header.ordinal !== this.#ordinal || header.firstSequence !== this.#sequence + 1 || !equalBytes(header.chain, this.#chain)) continue;
       if (anchor !== undefined && this.#sequence >= anchor.sequence && header.epoch < anchor.epoch) continue;
       if (best === undefined || header.epoch > best.header.epoch) best = segment;

@@ -199,6 +199,7 @@ class Simulation {
     const { world } = this;
     world.heal();
     first.mayFail = true;
+    first.isTakenOver = true;
     const second = await world.settle(
       world.start((store) => new LocklessStore(store)),
       'start',

@@ -3,7 +3,7 @@
  * flight, each read compared with the model at once. Everything is chosen by the seed.
  */
 import { assert } from '../../src/lib/assert.ts';
-import { CaissonError } from '../../src/lib/errors.ts';
+import { CaissonError, isCaissonError } from '../../src/lib/errors.ts';
 import { Region } from '../../src/lib/region.ts';
 import type { Volume } from '../../src/volume/volume-types.ts';
 import type { SeededRandom } from './random.ts';
@@ -37,11 +37,13 @@ export class Workload {
   readonly #depth: number;
   readonly #tasks = new Set<Promise<void>>();
   #ambiguous: number[] = [];
-  #broken: unknown;
+  #broken: Error | undefined;
   #isOver = false;
   #hasFailed = false;
   /** Failures are expected: a fault is armed, or another writer takes over. */
   mayFail = false;
+  /** Another writer has the volume or is about to: it may delete what this one still reads. */
+  isTakenOver = false;
   /** Something durable happened that the anchor has seen. */
   anchoredCount = 0;
   stepCount = 0;
@@ -71,7 +73,9 @@ export class Workload {
 
   async step(): Promise<void> {
     this.stepCount++;
-    await this.#calm();
+    // Asked again after each wait: what ends while we wait may leave the next ambiguous phase.
+    do await this.#calm();
+    while (this.#ambiguous.length > 0 && !this.#hasFailed);
     if (this.#hasFailed) return;
     const pick = this.#random.below(100);
     if (pick < 46) this.#write();
@@ -395,7 +399,7 @@ export class Workload {
         },
       )
       .catch((error: unknown) => {
-        this.#broken ??= error;
+        this.#broken ??= error instanceof Error ? error : new Error(String(error));
       })
       .finally(() => this.#tasks.delete(task));
     this.#tasks.add(task);
@@ -404,7 +408,8 @@ export class Workload {
   /** Lets through what a fault explains, and nothing else. */
   #failed(error: unknown, what: string): void {
     if (this.#isOver) return;
-    const isOrdinary = error instanceof CaissonError && ordinaryKinds.has(error.kind);
+    const isOrdinary =
+      error instanceof CaissonError && (ordinaryKinds.has(error.kind) || (this.isTakenOver && isGone(error)));
     if (!isOrdinary || !this.mayFail) throw new Error(`${what} failed`, { cause: error });
     if (
       error.kind === 'closed' ||
@@ -414,6 +419,10 @@ export class Workload {
     )
       this.#hasFailed = true;
   }
+}
+
+function isGone(error: CaissonError): boolean {
+  return isCaissonError(error, 'object-missing') || isCaissonError(error.cause, 'object-missing');
 }
 
 class Aborted extends Error {}
