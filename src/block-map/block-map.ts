@@ -26,6 +26,9 @@ export interface FreezeObserver {
   writeOut(slot: number): void;
 }
 
+/** Leaves that can always be added without asking for more room. */
+const leavesSpare = 4;
+
 /** State of a directory when it is not in memory. */
 export const DirectoryState = { hole: 0, zero: 1, loaded: 2, stored: 3 } as const;
 
@@ -50,6 +53,10 @@ export class BlockMap {
   /** Directories dropped whole: their pages still count as live until the next checkpoint. */
   readonly dropped: { readonly directory: MapDirectory | undefined; readonly reference: PageReference | undefined; readonly index: number }[] = [];
   #directoriesLoaded = 0;
+  /** The leaves of the range that was found prepared last. */
+  #keepFirst = -1;
+  #keepLast = -1;
+  #keepEnds = false;
   #blockCount: number;
 
   /** `room` is awaited when every leaf in memory is dirty: it must make a checkpoint happen. */
@@ -151,13 +158,20 @@ export class BlockMap {
     return this.#prepareSlowly(Math.floor(block / leafBlocks), Math.floor((block + count - 1) / leafBlocks), ends);
   }
 
-  /** Whether `prepare` would have nothing to wait for; starts nothing. */
+  /**
+   * Whether `prepare` would have nothing to wait for; starts nothing. If so, changing the range in this
+   * turn of the event loop finds room for all its leaves and evicts none of them.
+   */
   isPrepared(block: number, count: number, ends: boolean): boolean {
     const first = Math.floor(block / leafBlocks);
     const last = Math.floor((block + count - 1) / leafBlocks);
+    if (!ends && last - first >= leavesSpare && !this.#hasRoom(last - first + 1)) return false;
     for (let leaf = first; leaf <= last; leaf += ends && last > first ? last - first : 1) {
       if (!this.#isReady(leaf)) return false;
     }
+    this.#keepFirst = first;
+    this.#keepLast = last;
+    this.#keepEnds = ends;
     return true;
   }
 
@@ -216,8 +230,8 @@ export class BlockMap {
   }
 
   /** Whether a leaf can be added without waiting for a checkpoint. */
-  #hasRoom(): boolean {
-    return this.pool.dirtyCount + this.pool.pendingCount + 4 <= this.pool.capacity;
+  #hasRoom(leaves = leavesSpare): boolean {
+    return this.pool.dirtyCount + this.pool.pendingCount + leaves <= this.pool.capacity;
   }
 
   async #prepareSlowly(first: number, last: number, ends: boolean): Promise<void> {
@@ -323,8 +337,15 @@ export class BlockMap {
 
   #allocate(leaf: number): number {
     return this.pool.allocate(leaf, (evicted) => {
+      if (this.#isKept(evicted)) return false;
       this.directories[evicted >>> 10]!.states[evicted & (directoryLeaves - 1)] = LeafState.stored;
+      return true;
     });
+  }
+
+  #isKept(leaf: number): boolean {
+    if (this.#keepEnds) return leaf === this.#keepFirst || leaf === this.#keepLast;
+    return leaf >= this.#keepFirst && leaf <= this.#keepLast;
   }
 
   #fillUniform(slot: number, firstBlock: number, blocks: number, zero: boolean): void {

@@ -99,9 +99,9 @@ export class LeafPool {
 
   /**
    * A slot for `leaf`, its words undefined. When the cap is reached a clean leaf is evicted and
-   * `onEvict` told its leaf index; -1 when every leaf is dirty or pending.
+   * `onEvict` told its leaf index, which may keep it by answering false; -1 when no leaf can go.
    */
-  allocate(leaf: number, onEvict: (leaf: number) => void): number {
+  allocate(leaf: number, onEvict: (leaf: number) => boolean): number {
     let slot = this.#free.pop();
     if (slot === undefined) slot = this.#slotCount < this.capacity ? this.#grow() : this.#evict(onEvict);
     if (slot < 0) return -1;
@@ -145,7 +145,7 @@ export class LeafPool {
     this.#slabs[index] = grown;
   }
 
-  #evict(onEvict: (leaf: number) => void): number {
+  #evict(onEvict: (leaf: number) => boolean): number {
     for (let step = 0; step < this.#slotCount * 2; step++) {
       const slot = this.#hand;
       this.#hand = slot + 1 === this.#slotCount ? 0 : slot + 1;
@@ -155,8 +155,7 @@ export class LeafPool {
         this.#flags[slot] = flags & ~LeafFlag.referenced;
         continue;
       }
-      onEvict(this.#owners[slot]!);
-      return slot;
+      if (onEvict(this.#owners[slot]!)) return slot;
     }
     return -1;
   }

@@ -421,8 +421,8 @@ export class Workload {
   }
 }
 
-function isGone(error: CaissonError): boolean {
-  return isCaissonError(error, 'object-missing') || isCaissonError(error.cause, 'object-missing');
+function isGone({ code, cause }: CaissonError): boolean {
+  return code === 'object-missing' || isCaissonError(cause, 'object-missing');
 }
 
 class Aborted extends Error {}
