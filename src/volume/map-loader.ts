@@ -39,6 +39,9 @@ export class MapLoader implements PageLoader {
   /** In order of last use. */
   readonly #open = new Map<number, Promise<OpenObject>>();
 
+  /** Objects that a checkpoint is filling: a leaf that went into one may be evicted before its object is on the store. */
+  readonly #coming = new Map<number, PromiseWithResolvers<void>>();
+
   constructor(store: Store, table: ObjectTable, keys: ObjectKeys) {
     this.#store = store;
     this.#table = table;
@@ -60,6 +63,23 @@ export class MapLoader implements PageLoader {
   async loadRoot(reference: PageReference, bytes: number): Promise<Root> {
     const page = await this.#page(PageLevel.root, 0, reference, bytes);
     return this.#checked(reference, () => decodeRoot(page.bytes.subarray(0, bytes), (index) => this.#table.isMapObject(index)));
+  }
+
+  /** The object with this index is being written; reads of its pages wait until it is there. */
+  announce(index: number): void {
+    const coming = Promise.withResolvers<void>();
+    coming.promise.catch(() => undefined); // for whoever reads; maybe nobody does
+    this.#coming.set(index, coming);
+  }
+
+  arrived(index: number): void {
+    this.#coming.get(index)?.resolve();
+    this.#coming.delete(index);
+  }
+
+  /** The checkpoint failed: what was announced never comes. */
+  lost(error: unknown): void {
+    for (const coming of this.#coming.values()) coming.reject(error);
   }
 
   async closeAll(): Promise<void> {
@@ -123,6 +143,7 @@ export class MapLoader implements PageLoader {
   }
 
   async #openObject(index: number): Promise<OpenObject> {
+    await this.#coming.get(index)?.promise;
     const entry = this.#table.get(index);
     const name = mapObjectKey(volumePrefix(entry.lineage), entry.id);
     let reader: ObjectReader;

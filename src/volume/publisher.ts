@@ -61,6 +61,15 @@ export class Publisher {
 
   /** Must be called in the turn in which `position` was taken: the map is frozen before anything waits. */
   async publish(request: PublishRequest): Promise<void> {
+    try {
+      await this.#publish(request);
+    } catch (error) {
+      this.#core.mapLoader.lost(error);
+      throw error;
+    }
+  }
+
+  async #publish(request: PublishRequest): Promise<void> {
     const core = this.#core;
     const mapObjects: MapObject[] = [];
     const writer = this.#mapWriter(mapObjects);
@@ -106,6 +115,7 @@ export class Publisher {
         const keyEpoch = core.keys.keyEpoch;
         const key = core.keys.mapKey(objectId, core.volumeId, keyEpoch);
         const index = core.table.allocate(ObjectKind.map, objectId, keyEpoch);
+        core.mapLoader.announce(index);
         return { protection: core.keys.protectionCode, keyEpoch, lineage: core.volumeId, objectId, index, key };
       },
       emit: async (object, region, length) => {
@@ -125,6 +135,7 @@ export class Publisher {
       await file.sync();
       const digest = await digester.digest(prefix, name, length);
       await area.publish(name, mapObjectKey(prefix, object.objectId));
+      this.#core.mapLoader.arrived(object.index);
       return { index: object.index, bytes: length, digest, spoolName: name };
     } finally {
       await file.close();
