@@ -7,14 +7,15 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { OperationProgress, OperationRequest, OperationResponse } from '../admin/operations.ts';
+import type { Credential } from '../admin/schema.ts';
 import { systemRandom } from '../crypto/random.ts';
 import { plainSealer } from '../crypto/plain-sealer.ts';
 import type { Sealer } from '../crypto/sealer.ts';
 import { tagBytes } from '../crypto/sealer.ts';
 import { Region } from '../lib/region.ts';
 import type { BlockDevice } from '../export/block-device.ts';
-import type { Protection, VolumeEnvironment } from '../volume/volume-types.ts';
-import type { OperationsContext } from './operations.ts';
+import type { VolumeEnvironment } from '../volume/volume-types.ts';
+import type { OperationsContext } from './operations-context.ts';
 
 type Report = OperationResponse<'bench'>;
 type Result = Report['results'][number];
@@ -49,7 +50,9 @@ export async function measure(
   let done = 0;
   const step = (): void => onProgress(++done, total, 'jobs');
   try {
-    const opened = await context.parts.openEnvironment(scratch, { create: true });
+    const keyFile = path.join(scratch, 'key');
+    await context.parts.generateKeyFile(keyFile);
+    const opened = await context.parts.openEnvironment(path.join(scratch, 'store'), { create: true });
     const { environment } = opened;
     try {
       const results = [
@@ -58,8 +61,8 @@ export async function measure(
       ];
       done = 1;
       step();
-      const sealed = await volumeRates(context, environment, 'sealed', seconds, step);
-      const plain = await volumeRates(context, environment, 'none', seconds, step);
+      const sealed = await volumeRates(context, environment, { kind: 'key-file', path: keyFile }, seconds, step);
+      const plain = await volumeRates(context, environment, { kind: 'none' }, seconds, step);
       for (const [index, { job }] of volumeJobs.entries())
         results.push(resultOf(job, sealed[index] ?? 0, plain[index] ?? 0));
       return { sealer: environment.sealer.name, results };
@@ -108,12 +111,13 @@ function rateOf(seconds: number, batch: () => number): number {
 async function volumeRates(
   { parts }: OperationsContext,
   environment: VolumeEnvironment,
-  protection: Protection,
+  credential: Credential,
   seconds: number,
   step: () => void,
 ): Promise<number[]> {
   const engine = await parts.engine();
-  const keySource = await parts.keySource({ kind: 'none' });
+  const keySource = await parts.keySource(credential);
+  const protection = credential.kind === 'none' ? 'none' : 'sealed';
   const info = await engine.createVolume(environment, {
     size: scratchBytes,
     protection,

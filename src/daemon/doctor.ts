@@ -6,7 +6,7 @@
 import { constants, accessSync, existsSync, readFileSync, statSync } from 'node:fs';
 import type { OperationResponse } from '../admin/operations.ts';
 import { messageOf, CaissonError } from '../lib/errors.ts';
-import type { OperationsContext } from './operations.ts';
+import type { OperationsContext } from './operations-context.ts';
 
 type Report = OperationResponse<'doctor'>;
 type Check = Report['checks'][number];

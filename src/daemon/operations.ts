@@ -8,25 +8,16 @@
 import type { OperationProgress, OperationRequest, OperationResponse, Operations } from '../admin/operations.ts';
 import type { Credential, KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
-import type { Folders } from '../lib/folders.ts';
 import { checkName } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import type { PublicVolumeInfo, VerifyReport, Volume, VolumeInfo, VolumeLog } from '../volume/volume-types.ts';
+import type { PublicVolumeInfo, VerifyReport, Volume, VolumeInfo } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
-import type { OpenEnvironment, Parts } from './parts.ts';
+import type { OperationsContext } from './operations-context.ts';
+import type { OpenEnvironment } from './parts.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
-
-export interface OperationsContext {
-  readonly parts: Parts;
-  readonly names: VolumeNames;
-  readonly folders: Folders;
-  readonly log: VolumeLog;
-  /** Present in the daemon only. */
-  readonly daemon: DaemonControl | undefined;
-}
 
 export function createOperations(context: OperationsContext): Operations {
   const { parts, names, daemon } = context;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import { parentPort } from 'node:worker_threads';
-import type { DigestAnswer, DigestRequest } from './segment-digester.ts';
+import type { DigestAnswer, DigestRequest } from './digest-messages.ts';
 
 const pieceBytes = 1024 * 1024;
 const piece = new Uint8Array(pieceBytes);

@@ -9,16 +9,7 @@
 import { Worker } from 'node:worker_threads';
 import { CaissonError, messageOf } from '../lib/errors.ts';
 import type { ObjectDigester } from '../volume/volume-types.ts';
-
-export interface DigestRequest {
-  readonly id: number;
-  readonly path: string;
-  readonly length: number;
-}
-
-export type DigestAnswer =
-  | { readonly id: number; readonly digest: Uint8Array }
-  | { readonly id: number; readonly errno: string; readonly message: string };
+import type { DigestAnswer, DigestRequest } from './digest-messages.ts';
 
 interface Waiting {
   readonly path: string;

@@ -180,6 +180,19 @@ test('doctor looks at everything and exits with what it found', async (context) 
   assert.match(outcome.stdout, /"name":"store dir:\/nowhere\/at\/all","result":"broken"/);
 });
 
+test('bench measures sealed beside unsealed and leaves nothing behind', async (context) => {
+  const home = new Home(context);
+  fs.mkdirSync(home.path('scratch'));
+  const report = (await home.json(['bench', '--seconds', '0.05', '--folder', home.path('scratch')])) as unknown as {
+    results: { job: string; sealedBytesPerSecond: number; plainBytesPerSecond: number }[];
+  };
+  assert.equal(report.results.length, 6);
+  for (const { job, sealedBytesPerSecond, plainBytesPerSecond } of report.results) {
+    assert.ok(sealedBytesPerSecond > 0 && plainBytesPerSecond > 0, job);
+  }
+  assert.deepEqual(fs.readdirSync(home.path('scratch')), []);
+});
+
 test('a stack trace shows only when asked for', async (context) => {
   const home = new Home(context);
   const quiet = await home.run(['volume', 'inspect', 'data']);
