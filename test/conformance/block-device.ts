@@ -100,7 +100,7 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
       const bytes = pattern(offset + 77, length);
       shadow.set(bytes, offset);
       const pieces = device.beginWrite(offset, length);
-      for (let at = 0; at < length; ) {
+      for (let at = 0; at < length;) {
         const piece = Math.min(length - at, 1 + random.below(2 * block));
         const region = new Region(piece + 64);
         const shift = random.below(64);
@@ -157,7 +157,10 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
         const found = await read(device, 0, size);
         assert.ok(isZero(found.subarray(offset, offset + length)), `${offset}+${length}`);
         found.fill(0xbb, offset, offset + length);
-        assert.ok(found.every((byte) => byte === 0xbb), `${offset}+${length}`);
+        assert.ok(
+          found.every((byte) => byte === 0xbb),
+          `${offset}+${length}`,
+        );
       }
     }
   });
@@ -171,7 +174,10 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
       const found = await read(device, 0, size);
       assert.ok(isZero(found.subarray(first, last)), `${offset}+${length}`);
       if (last > first) found.fill(0xcc, first, last);
-      assert.ok(found.every((byte) => byte === 0xcc), `${offset}+${length}`);
+      assert.ok(
+        found.every((byte) => byte === 0xcc),
+        `${offset}+${length}`,
+      );
     }
   });
 
@@ -198,7 +204,12 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
   check('ranges outside are refused by name and change nothing', async (device) => {
     await write(device, 0, new Uint8Array(size).fill(1));
     const region = new Region(4 * block);
-    for (const [offset, length] of [[size, 1], [size - block, block + 1], [size + block, block], [2 ** 52, block]] as const) {
+    for (const [offset, length] of [
+      [size, 1],
+      [size - block, block + 1],
+      [size + block, block],
+      [2 ** 52, block],
+    ] as const) {
       const calls: [string, () => unknown][] = [
         ['read', () => device.read(offset, length, region, 0)],
         ['write', () => device.write(offset, length, region, 0, false)],
@@ -208,7 +219,11 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
         ['extents', () => device.extents(offset, length, 10)],
       ];
       for (const [call, run] of calls) {
-        await assert.rejects(async () => await run(), (error) => isCaissonError(error, 'range-outside'), `${call} ${offset}+${length}`);
+        await assert.rejects(
+          async () => await run(),
+          (error) => isCaissonError(error, 'range-outside'),
+          `${call} ${offset}+${length}`,
+        );
       }
     }
     assert.ok((await read(device, 0, size)).every((byte) => byte === 1));
@@ -271,9 +286,15 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
     await write(device, 2 * size - 1, Uint8Array.of(9));
     await device.resize(size - block + 512);
     assert.equal(device.size, size - block + 512);
-    await assert.rejects(async () => await device.read(size, 1, new Region(1), 0), (error) => isCaissonError(error, 'range-outside'));
+    await assert.rejects(
+      async () => await device.read(size, 1, new Region(1), 0),
+      (error) => isCaissonError(error, 'range-outside'),
+    );
     await device.resize(2 * size);
-    assert.ok(isZero(await read(device, size - block + 512, size + block - 512)), 'what was cut off does not come back');
+    assert.ok(
+      isZero(await read(device, size - block + 512, size + block - 512)),
+      'what was cut off does not come back',
+    );
     assert.ok((await read(device, size - block, 512)).every((byte) => byte === 2));
     assert.deepEqual(heard, [2 * size, size - block + 512, 2 * size]);
     stop();
@@ -283,7 +304,11 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
 
   check('sizes that are not whole sectors are refused', async (device) => {
     for (const wrong of [0, -512, 511, size + 1, 0.5]) {
-      await assert.rejects(async () => await device.resize(wrong), (error) => isCaissonError(error, 'size-invalid'), `${wrong}`);
+      await assert.rejects(
+        async () => await device.resize(wrong),
+        (error) => isCaissonError(error, 'size-invalid'),
+        `${wrong}`,
+      );
     }
     assert.equal(device.size, size);
   });
@@ -345,7 +370,7 @@ function checkExtents(found: readonly Extent[], length: number, countMax: number
 
 async function everyExtent(device: BlockDevice): Promise<{ offset: number; extent: Extent }[]> {
   const all: { offset: number; extent: Extent }[] = [];
-  for (let offset = 0; offset < device.size; ) {
+  for (let offset = 0; offset < device.size;) {
     for (const extent of await device.extents(offset, device.size - offset, 7)) {
       all.push({ offset, extent });
       offset += extent.length;
@@ -383,7 +408,11 @@ async function randomHistory(device: BlockDevice, seed: number, steps: number): 
         await device.flush();
         break;
       default:
-        assert.equal(Buffer.compare(await read(device, offset, length), shadow.subarray(offset, offset + length)), 0, where);
+        assert.equal(
+          Buffer.compare(await read(device, offset, length), shadow.subarray(offset, offset + length)),
+          0,
+          where,
+        );
     }
   }
   assert.equal(Buffer.compare(await read(device, 0, device.size), shadow), 0, `seed ${seed} at the end`);

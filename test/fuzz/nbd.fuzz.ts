@@ -52,7 +52,11 @@ function handshakeStream(random: SeededBytes): Buffer {
     const name = names[random.below(names.length)]!;
     const data = [
       () => Buffer.alloc(0),
-      () => infoData(name, Array.from({ length: random.below(5) }, () => random.below(5))),
+      () =>
+        infoData(
+          name,
+          Array.from({ length: random.below(5) }, () => random.below(5)),
+        ),
       () => metaContextData(name, ['base:', 'base:allocation', 'x-y:z'].slice(random.below(3))),
       () => random.bytes(random.below(60)),
     ][random.below(4)]!();
@@ -164,7 +168,10 @@ async function fuzzTransmission(random: SeededBytes, where: string): Promise<str
 }
 
 /** Requests that do not meet each other's ranges when the device is late, so that a model can know the answers. */
-function transmissionStream(random: SeededBytes, late: boolean): { stream: Buffer; expected: Expected[]; shadow: Buffer; garbage: boolean } {
+function transmissionStream(
+  random: SeededBytes,
+  late: boolean,
+): { stream: Buffer; expected: Expected[]; shadow: Buffer; garbage: boolean } {
   const shadow = Buffer.alloc(deviceBytes);
   const parts: Buffer[] = [];
   const expected: Expected[] = [];
@@ -182,7 +189,11 @@ function transmissionStream(random: SeededBytes, late: boolean): { stream: Buffe
     const flagsFit = (flags & ~1) === 0;
     if (command === 0 && flagsFit) {
       parts.push(requestBytes(0, { offset, length, cookie, flags }));
-      expected.push(outside ? { cookie, errno: 22 } : { cookie, errno: 0, data: Buffer.from(shadow.subarray(offset, offset + length)) });
+      expected.push(
+        outside
+          ? { cookie, errno: 22 }
+          : { cookie, errno: 0, data: Buffer.from(shadow.subarray(offset, offset + length)) },
+      );
     } else if (command === 1) {
       const payload = Buffer.alloc(length, 1 + index);
       parts.push(requestBytes(1, { offset, payload, cookie, flags }));
@@ -222,7 +233,12 @@ function checkReplies(out: Buffer, expected: readonly Expected[], late: boolean,
     assert.equal(errno, answer.errno, `${where}: request ${cookie}`);
     const dataAt = at + (isChunk ? 28 : 16);
     const dataLength = errno === 0 ? (answer.data?.length ?? 0) : 0;
-    if (dataLength > 0) assert.equal(Buffer.compare(out.subarray(dataAt, dataAt + dataLength), answer.data!), 0, `${where}: data of ${cookie}`);
+    if (dataLength > 0)
+      assert.equal(
+        Buffer.compare(out.subarray(dataAt, dataAt + dataLength), answer.data!),
+        0,
+        `${where}: data of ${cookie}`,
+      );
     at = isChunk ? at + 20 + out.readUInt32BE(at + 16) : dataAt + dataLength;
   }
   assert.equal(open.size, 0, `${where}: requests without an answer`);
@@ -230,7 +246,7 @@ function checkReplies(out: Buffer, expected: readonly Expected[], late: boolean,
 
 function cut(stream: Uint8Array, random: SeededBytes): Uint8Array[] {
   const pieces: Uint8Array[] = [];
-  for (let at = 0; at < stream.length; ) {
+  for (let at = 0; at < stream.length;) {
     const length = 1 + random.below(random.below(3) === 0 ? 30 : 300_000);
     pieces.push(stream.subarray(at, at + length));
     at += length;

@@ -24,8 +24,22 @@ test('nbdinfo sees what is configured', async (t) => {
     [disk['export-name'], disk.description, disk['export-size'], disk.contexts, disk.is_read_only],
     ['disk', 'a disk in memory', 8 * mebibyte, ['base:allocation'], false],
   );
-  assert.deepEqual([disk.block_size_minimum, disk.block_size_preferred, disk.block_size_maximum], [1, 4096, 32 * mebibyte]);
-  for (const ability of ['cache', 'df', 'fast-zero', 'flush', 'fua', 'multi-conn', 'trim', 'zero', 'write', 'connect']) {
+  assert.deepEqual(
+    [disk.block_size_minimum, disk.block_size_preferred, disk.block_size_maximum],
+    [1, 4096, 32 * mebibyte],
+  );
+  for (const ability of [
+    'cache',
+    'df',
+    'fast-zero',
+    'flush',
+    'fua',
+    'multi-conn',
+    'trim',
+    'zero',
+    'write',
+    'connect',
+  ]) {
     assert.equal((await runTool('nbdinfo', ['--can', ability, uri(path)])).status, 0, ability);
   }
   assert.equal((await runTool('nbdinfo', ['--is', 'read-only', uri(path)])).status, 2);
@@ -33,7 +47,10 @@ test('nbdinfo sees what is configured', async (t) => {
   const list = JSON.parse(await toolOutput('nbdinfo', ['--list', '--json', uri(path)]));
   assert.deepEqual(
     list.exports.map((one: Record<string, unknown>) => [one['export-name'], one['description'], one['export-size']]),
-    [['disk', 'a disk in memory', 8 * mebibyte], ['fixed', 'never changes', mebibyte]],
+    [
+      ['disk', 'a disk in memory', 8 * mebibyte],
+      ['fixed', 'never changes', mebibyte],
+    ],
   );
   assert.notEqual((await runTool('nbdinfo', [uri(path, 'nobody')])).status, 0);
 });
@@ -45,14 +62,21 @@ test('nbdinfo --map shows data and holes', async (t) => {
   const map = JSON.parse(await toolOutput('nbdinfo', ['--map', '--json', uri(path)]));
   assert.deepEqual(
     map.map((extent: Record<string, unknown>) => [extent['offset'], extent['length'], extent['type']]),
-    [[0, mebibyte, 3], [mebibyte, 65536, 0], [mebibyte + 65536, 7 * mebibyte - 65536, 3]],
+    [
+      [0, mebibyte, 3],
+      [mebibyte, 65536, 0],
+      [mebibyte + 65536, 7 * mebibyte - 65536, 3],
+    ],
   );
 });
 
 for (const late of [false, true]) {
   test(`nbdcopy in and out over four connections gives the same bytes${late ? ', from a late device' : ''}`, async (t) => {
     if (!requireTool(t, 'nbdcopy')) return;
-    const { path, folder, device } = await serveMemory(t, { size: 24 * mebibyte, ...(late ? { device: { asyncSeed: 5 } } : {}) });
+    const { path, folder, device } = await serveMemory(t, {
+      size: 24 * mebibyte,
+      ...(late ? { device: { asyncSeed: 5 } } : {}),
+    });
     const source = join(folder, 'source');
     const back = join(folder, 'back');
     const bytes = Buffer.concat([randomBytes(7 * mebibyte), Buffer.alloc(5 * mebibyte), randomBytes(12 * mebibyte)]);

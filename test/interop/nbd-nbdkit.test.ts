@@ -17,7 +17,9 @@ test('nbdkit proxies us, and its filters find no write that does not match', asy
   writeFileSync(source, bytes);
   const proxy = async (name: string, filters: string[]): Promise<string> => {
     const socket = join(folder, name);
-    const child = spawn('nbdkit', ['-f', '-U', socket, ...filters, 'nbd', `socket=${path}`, 'export=disk'], { stdio: 'ignore' });
+    const child = spawn('nbdkit', ['-f', '-U', socket, ...filters, 'nbd', `socket=${path}`, 'export=disk'], {
+      stdio: 'ignore',
+    });
     t.after(async () => {
       child.kill();
       await until(() => child.exitCode !== null || child.signalCode !== null);

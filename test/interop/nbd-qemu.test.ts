@@ -22,7 +22,11 @@ test('qemu-img converts in and out, compares, and maps holes', async (t) => {
   const map = JSON.parse(await toolOutput('qemu-img', ['map', '-f', 'raw', '--output=json', uri(path)]));
   assert.deepEqual(
     map.map((extent: Record<string, unknown>) => [extent['start'], extent['length'], extent['zero'], extent['data']]),
-    [[0, 3 * mebibyte, false, true], [3 * mebibyte, 9 * mebibyte, true, false], [12 * mebibyte, 4 * mebibyte, false, true]],
+    [
+      [0, 3 * mebibyte, false, true],
+      [3 * mebibyte, 9 * mebibyte, true, false],
+      [12 * mebibyte, 4 * mebibyte, false, true],
+    ],
   );
   await toolOutput('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', uri(path), back]);
   await toolOutput('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', back, source]);
@@ -52,7 +56,12 @@ test('qemu-io writes, discards, zeroes and checks patterns, late device included
       'read -P 0x22 1536k 512k',
       'read -P 0x11 512k 512k',
     ];
-    const printed = await toolOutput('qemu-io', ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri(path)]);
+    const printed = await toolOutput('qemu-io', [
+      '-f',
+      'raw',
+      ...commands.flatMap((command) => ['-c', command]),
+      uri(path),
+    ]);
     assert.doesNotMatch(printed, /[Pp]attern verification failed|error/i);
     assert.ok(device.flushes > 0);
     assert.ok(device.calls.some((call) => call.startsWith('zero punch')));

@@ -20,11 +20,38 @@ async function serveTls(t: TestContext, material: NbdTlsOptions, listenTls: TlsM
 async function makeCertificates(folder: string): Promise<void> {
   const run = async (...parameters: string[]): Promise<string> => await toolOutput('openssl', parameters, { folder });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  await run('req', '-x509', ...newKey, '-keyout', 'ca-key.pem', '-out', 'ca-cert.pem', '-subj', '/CN=test authority', '-days', '2');
+  await run(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    'ca-key.pem',
+    '-out',
+    'ca-cert.pem',
+    '-subj',
+    '/CN=test authority',
+    '-days',
+    '2',
+  );
   for (const who of ['server', 'client']) {
     await run('req', ...newKey, '-keyout', `${who}-key.pem`, '-out', `${who}.csr`, '-subj', `/CN=${who}`);
-    writeFileSync(join(folder, `${who}.ext`), `subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=${who}Auth\nkeyUsage=digitalSignature\n`);
-    const sign = ['x509', '-req', '-in', `${who}.csr`, '-CA', 'ca-cert.pem', '-CAkey', 'ca-key.pem', '-CAcreateserial', '-days', '2'];
+    writeFileSync(
+      join(folder, `${who}.ext`),
+      `subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=${who}Auth\nkeyUsage=digitalSignature\n`,
+    );
+    const sign = [
+      'x509',
+      '-req',
+      '-in',
+      `${who}.csr`,
+      '-CA',
+      'ca-cert.pem',
+      '-CAkey',
+      'ca-key.pem',
+      '-CAcreateserial',
+      '-days',
+      '2',
+    ];
     await run(...sign, '-extfile', `${who}.ext`, '-out', `${who}-cert.pem`);
   }
 }
@@ -60,7 +87,11 @@ test('STARTTLS forgets what was negotiated before, and may not come twice', asyn
   await client.optionReplies(10, metaContextData('disk', ['base:allocation']));
   await upgrade(client, pskClient);
   assert.equal((await client.option(5)).type, 0x80000003);
-  assert.equal((await client.option(10, metaContextData('disk', []))).type, 0x80000003, 'structured replies are forgotten');
+  assert.equal(
+    (await client.option(10, metaContextData('disk', []))).type,
+    0x80000003,
+    'structured replies are forgotten',
+  );
   assert.equal((await client.option(8)).type, 1);
   assert.equal((await client.optionReplies(7, infoData('disk'))).at(-1)!.type, 1);
   assert.equal(await client.ask(7, { length: 4096 }), 22, 'the context is forgotten');
@@ -83,7 +114,10 @@ test('where TLS is required, it opens the door', async (t) => {
 
 test('a stranger, a wrong key and garbage do not get in, and the server goes on', async (t) => {
   const { connect, server } = await serveTls(t, { preSharedKey });
-  for (const pskCallback of [() => ({ psk: key, identity: 'mallory' }), () => ({ psk: Buffer.alloc(32), identity: 'alice' })]) {
+  for (const pskCallback of [
+    () => ({ psk: key, identity: 'mallory' }),
+    () => ({ psk: Buffer.alloc(32), identity: 'alice' }),
+  ]) {
     const client = await connect();
     await client.greet();
     await assert.rejects(upgrade(client, { ...pskClient, pskCallback }));
@@ -106,7 +140,8 @@ test('libnbd with certificates, client certificates verified', async (t) => {
     await makeCertificates(folder);
   }
   const { path } = await serveTls(t, materialOf(good, true));
-  const uri = (certificates: string): string => `nbds+unix://localhost/disk?socket=${path}&tls-certificates=${certificates}&tls-verify-peer=false`;
+  const uri = (certificates: string): string =>
+    `nbds+unix://localhost/disk?socket=${path}&tls-certificates=${certificates}&tls-verify-peer=false`;
   const found = JSON.parse(await toolOutput('nbdinfo', ['--json', uri(good)]));
   assert.deepEqual([found.TLS, found.exports[0]['export-size']], [true, 8 * mebibyte]);
   assert.notEqual((await runTool('nbdinfo', [uri(bad)])).status, 0, 'another authority does not count');
@@ -119,7 +154,9 @@ test('libnbd with pre-shared keys, copying through TLS both ways', async (t) => 
   const file = join(keys.folder, 'keys.psk');
   await toolOutput('psktool', ['-u', 'alice', '-p', file]);
   const made = Buffer.from(readFileSync(file, 'utf8').trim().split(':')[1]!, 'hex');
-  const { path, device, folder } = await serveTls(t, { preSharedKey: (identity) => (identity === 'alice' ? made : undefined) });
+  const { path, device, folder } = await serveTls(t, {
+    preSharedKey: (identity) => (identity === 'alice' ? made : undefined),
+  });
   const uri = (who: string): string => `nbds+unix://${who}@localhost/disk?socket=${path}&tls-psk-file=${file}`;
   assert.equal(JSON.parse(await toolOutput('nbdinfo', ['--json', uri('alice')])).TLS, true);
   assert.notEqual((await runTool('nbdinfo', [uri('mallory')])).status, 0);

@@ -88,13 +88,15 @@ export class MemoryDevice implements BlockDevice {
     };
     return {
       push: (source, sourceOffset, pushed) => {
-        if (!open || at + pushed > offset + length) throw new CaissonError('bug', 'assertion-failed', 'a write got more than it asked for');
+        if (!open || at + pushed > offset + length)
+          throw new CaissonError('bug', 'assertion-failed', 'a write got more than it asked for');
         this.#put(at, source.bytes.subarray(sourceOffset, sourceOffset + pushed));
         at += pushed;
       },
       finish: (fua) => {
         finish();
-        if (at !== offset + length) throw new CaissonError('bug', 'assertion-failed', 'a write got less than it asked for');
+        if (at !== offset + length)
+          throw new CaissonError('bug', 'assertion-failed', 'a write got less than it asked for');
         this.#note(fua ? 'finish write fua' : 'finish write', offset, length);
         return this.#run('write', () => {});
       },
@@ -180,7 +182,8 @@ export class MemoryDevice implements BlockDevice {
 
   #put(offset: number, bytes: Uint8Array): void {
     this.#bytes.set(bytes, offset);
-    if (bytes.length > 0) this.#written.fill(1, Math.floor(offset / blockSize), Math.ceil((offset + bytes.length) / blockSize));
+    if (bytes.length > 0)
+      this.#written.fill(1, Math.floor(offset / blockSize), Math.ceil((offset + bytes.length) / blockSize));
   }
 
   #punch(offset: number, length: number): void {

@@ -4,7 +4,13 @@
  */
 import { connect, type Socket } from 'node:net';
 
-export const magic = { option: 0x49484156454f5054n, optionReply: 0x0003e889045565a9n, request: 0x25609513, simple: 0x67446698, chunk: 0x668e33ef };
+export const magic = {
+  option: 0x49484156454f5054n,
+  optionReply: 0x0003e889045565a9n,
+  request: 0x25609513,
+  simple: 0x67446698,
+  chunk: 0x668e33ef,
+};
 
 export interface OptionReply {
   readonly option: number;
@@ -64,7 +70,10 @@ export class NbdClient {
       this.#ended = true;
       this.#wake?.();
     };
-    socket.on('end', over).on('close', over).on('error', () => {});
+    socket
+      .on('end', over)
+      .on('close', over)
+      .on('error', () => {});
   }
 
   get receivedLength(): number {
@@ -128,7 +137,11 @@ export class NbdClient {
   async optionReply(): Promise<OptionReply> {
     const header = await this.take(20);
     if (header.readBigUInt64BE(0) !== magic.optionReply) throw new Error('wrong magic in an option reply');
-    return { option: header.readUInt32BE(8), type: header.readUInt32BE(12), data: await this.take(header.readUInt32BE(16)) };
+    return {
+      option: header.readUInt32BE(8),
+      type: header.readUInt32BE(12),
+      data: await this.take(header.readUInt32BE(16)),
+    };
   }
 
   /** All replies to one option: what comes before the ACK or the error, and that one. */
@@ -139,7 +152,10 @@ export class NbdClient {
   }
 
   /** The usual way into transmission. Returns the size and the flags of the export. */
-  async open(name = '', options: { structured?: boolean; context?: boolean } = {}): Promise<{ size: bigint; flags: number }> {
+  async open(
+    name = '',
+    options: { structured?: boolean; context?: boolean } = {},
+  ): Promise<{ size: bigint; flags: number }> {
     await this.greet();
     if (options.structured) await this.option(8);
     if (options.context) await this.optionReplies(10, metaContextData(name, ['base:allocation']));
@@ -158,7 +174,8 @@ export class NbdClient {
   async reply(): Promise<SimpleReply | ChunkReply> {
     const start = await this.take(16);
     const kind = start.readUInt32BE(0);
-    if (kind === magic.simple) return { kind: 'simple', error: start.readUInt32BE(4), cookie: start.readBigUInt64BE(8) };
+    if (kind === magic.simple)
+      return { kind: 'simple', error: start.readUInt32BE(4), cookie: start.readBigUInt64BE(8) };
     if (kind !== magic.chunk) throw new Error(`wrong magic ${kind.toString(16)} in a reply`);
     const length = (await this.take(4)).readUInt32BE(0);
     return {

@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { createNbdServer, type NbdEvent, type NbdServer, type NbdServerOptions, type TlsMode } from '../../src/export/nbd/nbd.ts';
+import {
+  createNbdServer,
+  type NbdEvent,
+  type NbdServer,
+  type NbdServerOptions,
+  type TlsMode,
+} from '../../src/export/nbd/nbd.ts';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
 import { NbdClient } from './nbd-client.ts';
 

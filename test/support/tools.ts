@@ -40,7 +40,11 @@ function skipLoudly(t: TestContext, message: string): false {
 }
 
 /** Runs without a shell and does not block this process, which may be the server that is talked to. */
-export async function runTool(name: string, parameters: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
+export async function runTool(
+  name: string,
+  parameters: readonly string[],
+  options: ToolOptions = {},
+): Promise<ToolResult> {
   const child = spawn(name, parameters, {
     stdio: ['pipe', 'pipe', 'pipe'],
     timeout: options.timeoutMilliseconds ?? 30_000,
@@ -62,7 +66,10 @@ export async function runTool(name: string, parameters: readonly string[], optio
 }
 
 /** As `runTool`, with all that was printed in one text. */
-export async function run(name: string, parameters: readonly string[]): Promise<{ status: number | null; output: string }> {
+export async function run(
+  name: string,
+  parameters: readonly string[],
+): Promise<{ status: number | null; output: string }> {
   const { status, stdout, stderr } = await runTool(name, parameters, { timeoutMilliseconds: 120_000 });
   return { status, output: `${stdout}${stderr}` };
 }
@@ -73,7 +80,11 @@ export async function mustRun(name: string, ...parameters: string[]): Promise<st
 }
 
 /** As `runTool`, and fails with the program's own words when it does. Returns what it printed. */
-export async function toolOutput(name: string, parameters: readonly string[], options: ToolOptions = {}): Promise<string> {
+export async function toolOutput(
+  name: string,
+  parameters: readonly string[],
+  options: ToolOptions = {},
+): Promise<string> {
   const { status, stdout, stderr } = await runTool(name, parameters, options);
   assert.equal(status, 0, `${name} ${parameters.join(' ')} ended with ${status}:\n${stderr}\n${stdout}`);
   return stdout;

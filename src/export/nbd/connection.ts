@@ -28,7 +28,13 @@ import { openTransport, type Transport } from './transport.ts';
 export type NbdEvent =
   | { readonly event: 'connection-opened'; readonly connection: number; readonly from: string }
   | { readonly event: 'export-opened'; readonly connection: number; readonly export: string; readonly secure: boolean }
-  | { readonly event: 'request-failed'; readonly connection: number; readonly command: string; readonly errno: number; readonly error?: unknown }
+  | {
+      readonly event: 'request-failed';
+      readonly connection: number;
+      readonly command: string;
+      readonly errno: number;
+      readonly error?: unknown;
+    }
   | { readonly event: 'connection-failed'; readonly connection: number; readonly reason: string }
   | { readonly event: 'connection-closed'; readonly connection: number }
   | { readonly event: 'connection-refused'; readonly reason: string };
@@ -66,7 +72,13 @@ export class Connection {
   #finishing = false;
   #closed = false;
 
-  constructor(id: number, socket: Socket, tls: TlsMode, context: ConnectionContext, onClosed: (connection: Connection) => void) {
+  constructor(
+    id: number,
+    socket: Socket,
+    tls: TlsMode,
+    context: ConnectionContext,
+    onClosed: (connection: Connection) => void,
+  ) {
     this.id = id;
     this.#context = context;
     this.#onClosed = onClosed;
@@ -78,7 +90,9 @@ export class Connection {
       tls,
       stopping: () => context.stopping(),
     });
-    this.#cancelTimer = context.clock.after(nbdHandshakeMilliseconds, () => this.#violate('the handshake took too long'));
+    this.#cancelTimer = context.clock.after(nbdHandshakeMilliseconds, () =>
+      this.#violate('the handshake took too long'),
+    );
     this.#listen(socket);
     this.#handshake.greet();
   }

@@ -30,10 +30,16 @@ const readers: Record<string, (bytes: Uint8Array) => unknown> = {
 };
 
 const writers: Record<string, (expect: any, bytes: Uint8Array) => Uint8Array> = {
-  'simple-reply': (expect, bytes) => bytes.subarray(0, requests.writeSimpleReply(bytes, 0, expect.errno, cookieOf(expect), 0)),
-  'chunk-header': (expect, bytes) => bytes.subarray(0, requests.writeChunkHeader(bytes, 0, expect.type, expect.length, cookieOf(expect), 0)),
+  'simple-reply': (expect, bytes) =>
+    bytes.subarray(0, requests.writeSimpleReply(bytes, 0, expect.errno, cookieOf(expect), 0)),
+  'chunk-header': (expect, bytes) =>
+    bytes.subarray(0, requests.writeChunkHeader(bytes, 0, expect.type, expect.length, cookieOf(expect), 0)),
   'block-status': (expect, bytes) => {
-    const extents = expect.extents.map((text: string) => ({ length: Number.parseInt(text, 10), hole: text.includes('hole'), zero: text.includes('zero') }));
+    const extents = expect.extents.map((text: string) => ({
+      length: Number.parseInt(text, 10),
+      hole: text.includes('hole'),
+      zero: text.includes('zero'),
+    }));
     return bytes.subarray(0, requests.writeBlockStatus(bytes, 0, 1, expect.length, extents, cookieOf(expect), 0));
   },
   'option-reply': (expect) => options.encodeErrorReply(expect.option, expect.type, expect.text),

@@ -32,7 +32,12 @@ test('a client flag that nobody offered ends the connection', async (t) => {
 
 test('EXPORT_NAME is answered with the 124 zeroes unless they were agreed away', async (t) => {
   const { connect, device } = await serveMemory(t);
-  for (const [flags, length] of [[1, 134], [3, 10], [0, 134], [2, 10]] as const) {
+  for (const [flags, length] of [
+    [1, 134],
+    [3, 10],
+    [0, 134],
+    [2, 10],
+  ] as const) {
     const client = await connect();
     await client.greet(flags);
     client.send(optionBytes(1, Buffer.from('disk')));
@@ -66,7 +71,13 @@ test('unknown options, EXTENDED_HEADERS among them, are unsupported and leave th
   const { connect } = await serveMemory(t);
   const client = await connect();
   await client.greet();
-  for (const [option, length] of [[4, 0], [11, 0], [12, 300], [0, 7], [0xffffffff, 32 * 1024]] as const) {
+  for (const [option, length] of [
+    [4, 0],
+    [11, 0],
+    [12, 300],
+    [0, 7],
+    [0xffffffff, 32 * 1024],
+  ] as const) {
     assert.equal((await client.option(option, Buffer.alloc(length, 1))).type, unsupported);
   }
   assert.equal((await client.optionReplies(7, infoData('disk'))).at(-1)!.type, ack);
@@ -105,7 +116,10 @@ test('LIST names every export with its description and takes no data', async (t)
   const client = await connect();
   await client.greet();
   const replies = await client.optionReplies(3);
-  assert.deepEqual(replies.map((reply) => reply.type), [2, 2, ack]);
+  assert.deepEqual(
+    replies.map((reply) => reply.type),
+    [2, 2, ack],
+  );
   assert.equal(replies[0]!.data.readUInt32BE(0), 4);
   assert.equal(replies[0]!.data.toString('utf8', 4), 'diska disk in memory');
   assert.equal(replies[1]!.data.toString('utf8', 4), 'zweite ü');
@@ -117,14 +131,23 @@ test('INFO gives what is asked for, GO goes on to transmission', async (t) => {
   const client = await connect();
   await client.greet();
   const replies = await client.optionReplies(6, infoData('', [3, 1, 2, 77]));
-  assert.deepEqual(replies.map((reply) => reply.type), [3, 3, 3, 3, ack]);
+  assert.deepEqual(
+    replies.map((reply) => reply.type),
+    [3, 3, 3, 3, ack],
+  );
   const [exported, sizes, name, description] = replies.map((reply) => reply.data);
   assert.equal(exported!.readUInt16BE(0), 0);
   assert.equal(exported!.readUInt16BE(10), 0b1101_0110_1101);
-  assert.deepEqual([sizes!.readUInt32BE(2), sizes!.readUInt32BE(6), sizes!.readUInt32BE(10)], [1, 4096, 32 * 1024 * 1024]);
+  assert.deepEqual(
+    [sizes!.readUInt32BE(2), sizes!.readUInt32BE(6), sizes!.readUInt32BE(10)],
+    [1, 4096, 32 * 1024 * 1024],
+  );
   assert.equal(name!.toString('utf8', 2), 'disk');
   assert.equal(description!.toString('utf8', 2), 'a disk in memory');
-  assert.deepEqual((await client.optionReplies(7, infoData('disk'))).map((reply) => reply.type), [3, ack]);
+  assert.deepEqual(
+    (await client.optionReplies(7, infoData('disk'))).map((reply) => reply.type),
+    [3, ack],
+  );
   assert.equal(await client.ask(3), 0);
 });
 
@@ -275,12 +298,17 @@ test('TLS off is policy, TLS required refuses everything else and never forgets 
 });
 
 test('bytes in the clear behind STARTTLS end the connection', async (t) => {
-  const { connect, events } = await serveMemory(t, { tlsMaterial: { preSharedKey: () => Buffer.alloc(32) }, listenTls: 'allow' });
+  const { connect, events } = await serveMemory(t, {
+    tlsMaterial: { preSharedKey: () => Buffer.alloc(32) },
+    listenTls: 'allow',
+  });
   const client = await connect();
   await client.greet();
   client.send(Buffer.concat([optionBytes(8), optionBytes(5), optionBytes(7, infoData('disk'))]));
   await client.untilClosed();
-  await until(() => events.some((event) => event.event === 'connection-failed' && event.reason.includes('in the clear')));
+  await until(() =>
+    events.some((event) => event.event === 'connection-failed' && event.reason.includes('in the clear')),
+  );
 });
 
 test('a handshake that dawdles is cut off, wherever it stands', async (t) => {
@@ -307,7 +335,9 @@ test('a flood of options is bounded', async (t) => {
   await client.greet();
   client.send(Buffer.concat(Array.from({ length: 5000 }, () => optionBytes(99))));
   await client.untilClosed();
-  await until(() => events.some((event) => event.event === 'connection-failed' && event.reason.includes('4096 options')));
+  await until(() =>
+    events.some((event) => event.event === 'connection-failed' && event.reason.includes('4096 options')),
+  );
 });
 
 test('asking for ever without taking the answers ends the connection', async (t) => {
@@ -319,7 +349,9 @@ test('asking for ever without taking the answers ends the connection', async (t)
   await client.greet();
   client.socket.pause();
   client.send(Buffer.concat(Array.from({ length: 1000 }, () => optionBytes(3))));
-  await until(() => events.some((event) => event.event === 'connection-failed' && event.reason.includes('does not take')));
+  await until(() =>
+    events.some((event) => event.event === 'connection-failed' && event.reason.includes('does not take')),
+  );
 });
 
 test('what cannot be configured is refused by name', () => {
@@ -327,7 +359,10 @@ test('what cannot be configured is refused by name', () => {
   const refusal = (code: string) => (thrown: unknown) => (thrown as { code?: string }).code === code;
   assert.throws(() => createNbdServer({ tls: 'require' }), refusal('configuration-invalid'));
   assert.throws(() => createNbdServer({ tlsMaterial: {} }), refusal('configuration-invalid'));
-  assert.throws(() => createNbdServer({ tlsMaterial: { certificate: { cert: 'x', key: 'y' } } }), refusal('configuration-invalid'));
+  assert.throws(
+    () => createNbdServer({ tlsMaterial: { certificate: { cert: 'x', key: 'y' } } }),
+    refusal('configuration-invalid'),
+  );
   assert.throws(() => createNbdServer({ spinMicroseconds: -1 }), refusal('argument-invalid'));
   assert.throws(() => createNbdServer({ exports: { 'a\0b': { device } } }), refusal('name-invalid'));
   const server = createNbdServer({ exports: { a: { device } } });

@@ -318,7 +318,8 @@ export class Handshake {
     if (!listing) this.#contextExport = undefined;
     const request = format.decodeMetaContextRequest(data, nbdStringBytesMax);
     if (request === undefined || !this.#structured) {
-      const problem = request === undefined ? 'the option is not a name and a list of queries' : 'structured replies come first';
+      const problem =
+        request === undefined ? 'the option is not a name and a list of queries' : 'structured replies come first';
       this.#refuse(Reply.ERR_INVALID, problem);
       return;
     }
@@ -328,7 +329,8 @@ export class Handshake {
       return;
     }
     const wanted = listing
-      ? request.queries.length === 0 || request.queries.some((query) => query === baseAllocationName || query === 'base:')
+      ? request.queries.length === 0 ||
+        request.queries.some((query) => query === baseAllocationName || query === 'base:')
       : request.queries.includes(baseAllocationName);
     if (wanted) {
       this.#reply(Reply.META_CONTEXT, format.encodeMetaContext(listing ? 0 : baseAllocationId, baseAllocationName));

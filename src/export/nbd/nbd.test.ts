@@ -18,7 +18,9 @@ test('a client that dies in the middle of a payload leaves no open write', async
     const { connect, device, server } = await serveMemory(t, { directReads });
     const client = await connect();
     await client.open('disk');
-    client.send(requestBytes(WRITE, { length: 4 * mebibyte, payload: Buffer.alloc(mebibyte, 1) }).subarray(0, mebibyte));
+    client.send(
+      requestBytes(WRITE, { length: 4 * mebibyte, payload: Buffer.alloc(mebibyte, 1) }).subarray(0, mebibyte),
+    );
     await until(() => device.openWrites === 1);
     client.destroy();
     await until(() => server.metrics.connectionsOpen === 0);
@@ -84,7 +86,11 @@ test('a client that does not read its replies stops being served, and goes on wh
     await client.open('disk');
     client.socket.pause();
     const count = 400;
-    client.send(Buffer.concat(Array.from({ length: count }, (_, index) => requestBytes(READ, { length: 100_000, cookie: BigInt(index) }))));
+    client.send(
+      Buffer.concat(
+        Array.from({ length: count }, (_, index) => requestBytes(READ, { length: 100_000, cookie: BigInt(index) })),
+      ),
+    );
     await until(() => server.metrics.waits.unsent > 0);
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
     // 4 MiB of replies, what the system's socket buffers take, and one batch more.
@@ -255,7 +261,9 @@ test('sockets: private mode, stale ones replaced, foreign and living ones left a
   await assert.rejects(second.listen({ path: file }), (error) => isCaissonError(error, 'socket-in-use'));
   await assert.rejects(second.listen({ path: join(folder, 'none', 'x.sock') }), isCaissonError);
   await assert.rejects(second.listen({}), (error) => isCaissonError(error, 'argument-invalid'));
-  await assert.rejects(second.listen({ path, tls: 'require' }), (error) => isCaissonError(error, 'configuration-invalid'));
+  await assert.rejects(second.listen({ path, tls: 'require' }), (error) =>
+    isCaissonError(error, 'configuration-invalid'),
+  );
   const where = await second.listen({ path: join(folder, 'second.sock') });
   assert.deepEqual(where, { path: join(folder, 'second.sock') });
   const tcp = await server.listen({ host: '127.0.0.1', port: 0 });

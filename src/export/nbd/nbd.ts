@@ -9,7 +9,12 @@ import { chmodSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net';
 import { systemClock, type Clock } from '../../lib/clock.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
-import { nbdConnectionCountMax, nbdExportCountMax, nbdSpinMicrosecondsMax, nbdStringBytesMax } from '../../lib/limits.ts';
+import {
+  nbdConnectionCountMax,
+  nbdExportCountMax,
+  nbdSpinMicrosecondsMax,
+  nbdStringBytesMax,
+} from '../../lib/limits.ts';
 import { Connection, type ConnectionContext, type NbdEvent } from './connection.ts';
 import type { NbdExport, TlsMode } from './handshake.ts';
 import { NbdMetrics } from './metrics.ts';
@@ -84,7 +89,10 @@ class NbdServerCore implements NbdServer {
     this.#connectionCountMax = options.connectionCountMax ?? nbdConnectionCountMax;
     const spinMicroseconds = options.spinMicroseconds ?? 0;
     if (!(spinMicroseconds >= 0 && spinMicroseconds <= nbdSpinMicrosecondsMax)) {
-      throw invalid('argument-invalid', `spinMicroseconds ${spinMicroseconds} is not between 0 and ${nbdSpinMicrosecondsMax}`);
+      throw invalid(
+        'argument-invalid',
+        `spinMicroseconds ${spinMicroseconds} is not between 0 and ${nbdSpinMicrosecondsMax}`,
+      );
     }
     if (options.tlsMaterial !== undefined) checkTlsOptions(options.tlsMaterial);
     this.#requireTlsMaterial(options.tls);
@@ -94,10 +102,18 @@ class NbdServerCore implements NbdServer {
 
   addExport(name: string, added: NbdExport): void {
     const bytes = Buffer.byteLength(name);
-    if (name.includes('\0') || bytes > nbdStringBytesMax || Buffer.byteLength(added.description ?? '') > nbdStringBytesMax) {
-      throw invalid('name-invalid', `an export's name and description have at most ${nbdStringBytesMax} bytes and no NUL`);
+    if (
+      name.includes('\0') ||
+      bytes > nbdStringBytesMax ||
+      Buffer.byteLength(added.description ?? '') > nbdStringBytesMax
+    ) {
+      throw invalid(
+        'name-invalid',
+        `an export's name and description have at most ${nbdStringBytesMax} bytes and no NUL`,
+      );
     }
-    if (this.#exports.has(name)) throw invalid('name-exists', `an export named ${JSON.stringify(name)} is served already`);
+    if (this.#exports.has(name))
+      throw invalid('name-exists', `an export named ${JSON.stringify(name)} is served already`);
     if (this.#exports.size >= nbdExportCountMax) {
       throw new CaissonError('full', 'limit-exceeded', `one NBD server has at most ${nbdExportCountMax} exports`);
     }
@@ -117,7 +133,9 @@ class NbdServerCore implements NbdServer {
       throw invalid('argument-invalid', 'listen takes the path of a unix socket or a TCP port');
     }
     if (options.path !== undefined) await removeStaleSocket(options.path);
-    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => this.#accept(socket, tls));
+    const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) =>
+      this.#accept(socket, tls),
+    );
     const where =
       options.path !== undefined ? { path: options.path } : { host: options.host ?? '127.0.0.1', port: options.port! };
     await listening(server, where, options.mode ?? 0o600);
@@ -138,7 +156,9 @@ class NbdServerCore implements NbdServer {
   #accept(socket: Socket, tls: TlsMode): void {
     if (this.#stopping || this.#connections.size >= this.#connectionCountMax) {
       this.metrics.connectionsRefused += 1;
-      const reason = this.#stopping ? 'the server is closing' : `there are ${this.#connectionCountMax} connections already`;
+      const reason = this.#stopping
+        ? 'the server is closing'
+        : `there are ${this.#connectionCountMax} connections already`;
       socket.on('error', () => {});
       socket.destroy();
       this.#log({ event: 'connection-refused', reason });
@@ -207,9 +227,14 @@ class NbdServerCore implements NbdServer {
 
   #requireTlsMaterial(tls: TlsMode | undefined): void {
     if (tls === undefined || tls === 'off' || this.#options.tlsMaterial !== undefined) return;
-    throw new CaissonError('invalid', 'configuration-invalid', 'TLS is asked for, but there is no certificate and no pre-shared key', {
-      remedy: 'Configure a certificate or pre-shared keys, or turn TLS off for this socket on purpose.',
-    });
+    throw new CaissonError(
+      'invalid',
+      'configuration-invalid',
+      'TLS is asked for, but there is no certificate and no pre-shared key',
+      {
+        remedy: 'Configure a certificate or pre-shared keys, or turn TLS off for this socket on purpose.',
+      },
+    );
   }
 }
 
@@ -233,10 +258,15 @@ function listenError(where: ListenOptions, cause: NodeJS.ErrnoException): Caisso
     });
   }
   const denied = cause.code === 'EACCES' || cause.code === 'EPERM';
-  return new CaissonError(denied ? 'denied' : 'io', denied ? 'permission-missing' : 'socket-in-use', `cannot listen on ${place}: ${messageOf(cause)}`, {
-    remedy: 'Check that the folder or address exists and that this user may use it.',
-    cause,
-  });
+  return new CaissonError(
+    denied ? 'denied' : 'io',
+    denied ? 'permission-missing' : 'socket-in-use',
+    `cannot listen on ${place}: ${messageOf(cause)}`,
+    {
+      remedy: 'Check that the folder or address exists and that this user may use it.',
+      cause,
+    },
+  );
 }
 
 /** A socket that a killed server left behind is removed; one that answers, or another file, is not. */
@@ -244,7 +274,9 @@ async function removeStaleSocket(path: string): Promise<void> {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   const inUse = (why: string): CaissonError =>
-    new CaissonError('invalid', 'socket-in-use', `${path} ${why}`, { remedy: 'Remove it yourself, or choose another path.' });
+    new CaissonError('invalid', 'socket-in-use', `${path} ${why}`, {
+      remedy: 'Remove it yourself, or choose another path.',
+    });
   if (!found.isSocket()) throw inUse('exists and is not a socket');
   const alive = await new Promise<boolean>((resolve) => {
     const probe = connect({ path });
@@ -258,6 +290,9 @@ async function removeStaleSocket(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
-function invalid(code: 'argument-invalid' | 'name-invalid' | 'name-exists' | 'name-missing', message: string): CaissonError {
+function invalid(
+  code: 'argument-invalid' | 'name-invalid' | 'name-exists' | 'name-missing',
+  message: string,
+): CaissonError {
   return new CaissonError('invalid', code, message);
 }

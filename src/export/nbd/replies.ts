@@ -157,7 +157,8 @@ export class Replies {
     const current = this.#current;
     if (current !== undefined) {
       this.flush();
-      if (this.#current !== undefined && this.#current.region.length - this.#current.length >= bytes) return this.#current.length;
+      if (this.#current !== undefined && this.#current.region.length - this.#current.length >= bytes)
+        return this.#current.length;
       if (this.#current !== undefined) this.#retire(this.#current);
     }
     const next = this.#take(bytes);

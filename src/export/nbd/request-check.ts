@@ -17,7 +17,17 @@ export interface Negotiated {
 
 const { FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO } = CommandFlag;
 /** FUA is legal on every command; the rest only where the protocol names it. */
-const flagsOfCommand: readonly number[] = [FUA | DF, FUA, 0xffff, FUA, FUA, FUA, FUA | NO_HOLE | FAST_ZERO, FUA | REQ_ONE, FUA];
+const flagsOfCommand: readonly number[] = [
+  FUA | DF,
+  FUA,
+  0xffff,
+  FUA,
+  FUA,
+  FUA,
+  FUA | NO_HOLE | FAST_ZERO,
+  FUA | REQ_ONE,
+  FUA,
+];
 
 /** The error number of a refusal, or Errno.NONE. `size` is the device's size at this moment. */
 export function checkRequest(

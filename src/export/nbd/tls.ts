@@ -63,16 +63,25 @@ export function startTls(
 
 function serverOptions(options: NbdTlsOptions): TlsOptions {
   const preSharedKey = options.preSharedKey;
-  const ciphers = [...(preSharedKey === undefined ? [] : [pskCiphers]), ...(options.certificate === undefined ? [] : [certificateCiphers])];
+  const ciphers = [
+    ...(preSharedKey === undefined ? [] : [pskCiphers]),
+    ...(options.certificate === undefined ? [] : [certificateCiphers]),
+  ];
   return {
     minVersion: 'TLSv1.2',
     ciphers: [...new Set(ciphers.join(':').split(':'))].join(':'),
     honorCipherOrder: true,
     handshakeTimeout: nbdHandshakeMilliseconds,
     allowHalfOpen: true,
-    ...(options.certificate === undefined ? {} : { cert: asPem(options.certificate.cert), key: asPem(options.certificate.key) }),
-    ...(options.clientCa === undefined ? {} : { ca: asPem(options.clientCa), requestCert: true, rejectUnauthorized: true }),
-    ...(preSharedKey === undefined ? {} : { pskCallback: (_socket: TLSSocket, identity: string) => preSharedKey(identity) ?? null }),
+    ...(options.certificate === undefined
+      ? {}
+      : { cert: asPem(options.certificate.cert), key: asPem(options.certificate.key) }),
+    ...(options.clientCa === undefined
+      ? {}
+      : { ca: asPem(options.clientCa), requestCert: true, rejectUnauthorized: true }),
+    ...(preSharedKey === undefined
+      ? {}
+      : { pskCallback: (_socket: TLSSocket, identity: string) => preSharedKey(identity) ?? null }),
   } as TlsOptions;
 }
 

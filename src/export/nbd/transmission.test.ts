@@ -5,7 +5,9 @@ import { CaissonError } from '../../lib/errors.ts';
 import { errorOf, requestBytes } from '../../../test/support/nbd-client.ts';
 import { mebibyte, serveMemory, until } from '../../../test/support/nbd-fixture.ts';
 
-const [READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES, BLOCK_STATUS, RESIZE] = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+const [READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES, BLOCK_STATUS, RESIZE] = [
+  0, 1, 2, 3, 4, 5, 6, 7, 8,
+] as const;
 const [FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO] = [1, 2, 4, 8, 16] as const;
 const [EPERM, EIO, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN] = [1, 5, 22, 28, 75, 95, 108] as const;
 const payloadMax = 32 * mebibyte;
@@ -18,7 +20,20 @@ for (const directReads of [true, false]) {
     const client = await connect();
     await client.open('disk');
     const shadow = Buffer.alloc(device.size);
-    const lengths = [1, 511, 4096, 4097, 16 * 1024 - 28, 16 * 1024 - 27, 16 * 1024, 100_000, 256 * 1024, 256 * 1024 + 1, 3 * mebibyte, payloadMax];
+    const lengths = [
+      1,
+      511,
+      4096,
+      4097,
+      16 * 1024 - 28,
+      16 * 1024 - 27,
+      16 * 1024,
+      100_000,
+      256 * 1024,
+      256 * 1024 + 1,
+      3 * mebibyte,
+      payloadMax,
+    ];
     let offset = 0;
     for (const [index, length] of lengths.entries()) {
       const payload = Buffer.alloc(length, index + 1);
@@ -37,7 +52,13 @@ for (const directReads of [true, false]) {
     const client = await connect();
     await client.open('disk');
     const count = 3000;
-    client.send(Buffer.concat(Array.from({ length: count }, (_, index) => requestBytes(READ, { offset: index * 512, length: 512, cookie: BigInt(index) }))));
+    client.send(
+      Buffer.concat(
+        Array.from({ length: count }, (_, index) =>
+          requestBytes(READ, { offset: index * 512, length: 512, cookie: BigInt(index) }),
+        ),
+      ),
+    );
     for (let index = 0; index < count; index++) {
       const reply = await client.reply();
       assert.deepEqual(reply, { kind: 'simple', error: 0, cookie: BigInt(index) });
@@ -56,8 +77,16 @@ for (const directReads of [true, false]) {
         Buffer.concat(
           Array.from({ length: count }, (_, index) =>
             index % 3 === 2
-              ? requestBytes(WRITE, { offset: 5 * mebibyte + index * 4096, payload: Buffer.alloc(4096, index), cookie: BigInt(index) })
-              : requestBytes(READ, { offset: index * 4096, length: index % 50 === 0 ? 40_960 : 4096, cookie: BigInt(index) }),
+              ? requestBytes(WRITE, {
+                  offset: 5 * mebibyte + index * 4096,
+                  payload: Buffer.alloc(4096, index),
+                  cookie: BigInt(index),
+                })
+              : requestBytes(READ, {
+                  offset: index * 4096,
+                  length: index % 50 === 0 ? 40_960 : 4096,
+                  cookie: BigInt(index),
+                }),
           ),
         ),
       );
@@ -73,7 +102,11 @@ for (const directReads of [true, false]) {
         const length = index % 50 === 0 ? 40_960 : 4096;
         const data = reply.kind === 'chunk' ? reply.payload.subarray(8) : await client.take(length);
         assert.equal(data.length, length);
-        assert.equal(Buffer.compare(data, Buffer.from(device.content.subarray(index * 4096, index * 4096 + length))), 0, `request ${index}`);
+        assert.equal(
+          Buffer.compare(data, Buffer.from(device.content.subarray(index * 4096, index * 4096 + length))),
+          0,
+          `request ${index}`,
+        );
       }
       assert.equal(seen.size, count);
       assert.ok(disorder > 0, 'the device did answer out of order');
@@ -90,7 +123,8 @@ test('requests past the end: ENOSPC for writers, EINVAL for the others, and the 
     const payload = Buffer.alloc(4096, 9);
     assert.equal(await client.ask(WRITE, { offset, payload }), ENOSPC);
     assert.equal(await client.ask(WRITE_ZEROES, { offset, length: 4096 }), ENOSPC);
-    for (const command of [READ, TRIM, CACHE, BLOCK_STATUS]) assert.equal(await client.ask(command, { offset, length: 4096 }), EINVAL);
+    for (const command of [READ, TRIM, CACHE, BLOCK_STATUS])
+      assert.equal(await client.ask(command, { offset, length: 4096 }), EINVAL);
   }
   assert.equal(await client.ask(WRITE, { offset: size - 100_000, payload: Buffer.alloc(300_000, 9) }), ENOSPC);
   assert.ok(device.content.every((byte) => byte === 0));
@@ -117,7 +151,11 @@ test('unknown commands and flags are EINVAL, FUA is welcome everywhere', async (
       if (command === WRITE_ZEROES && flags === FAST_ZERO) continue;
       const length = command === FLUSH ? 0 : 512;
       const fields = command === WRITE ? { flags, payload: Buffer.alloc(512) } : { flags, length };
-      assert.equal(await client.ask(command, fields), (allowed & flags) === 0 ? EINVAL : 0, `command ${command} flag ${bit}`);
+      assert.equal(
+        await client.ask(command, fields),
+        (allowed & flags) === 0 ? EINVAL : 0,
+        `command ${command} flag ${bit}`,
+      );
     }
   }
 });
@@ -142,7 +180,8 @@ test('requests of nothing succeed, except a status of nothing', async (t) => {
     const client = await connect();
     await client.open('disk', { structured, context: structured });
     for (const offset of [0, 5, device.size]) {
-      for (const command of [READ, WRITE, TRIM, CACHE, WRITE_ZEROES]) assert.equal(await client.ask(command, { offset }), 0);
+      for (const command of [READ, WRITE, TRIM, CACHE, WRITE_ZEROES])
+        assert.equal(await client.ask(command, { offset }), 0);
       assert.equal(await client.ask(WRITE_ZEROES, { offset, flags: FAST_ZERO }), 0);
       assert.equal(await client.ask(BLOCK_STATUS, { offset }), EINVAL);
     }
@@ -170,7 +209,8 @@ test('READ and CACHE beyond the largest payload overflow; commands without paylo
   assert.equal(await client.ask(READ, { length: payloadMax + 1 }), EOVERFLOW);
   assert.equal(await client.ask(CACHE, { length: payloadMax + 1 }), EOVERFLOW);
   assert.equal(await client.ask(READ, { length: 0xffff_ffff }), EOVERFLOW);
-  for (const command of [TRIM, WRITE_ZEROES, BLOCK_STATUS]) assert.equal(await client.ask(command, { length: device.size }), 0);
+  for (const command of [TRIM, WRITE_ZEROES, BLOCK_STATUS])
+    assert.equal(await client.ask(command, { length: device.size }), 0);
   assert.equal(await client.ask(TRIM, { length: 0xffff_ffff }), EINVAL);
   assert.equal(await client.ask(WRITE_ZEROES, { length: 0xffff_ffff }), ENOSPC);
 });
@@ -208,7 +248,14 @@ test('FUA reaches the device', async (t) => {
   await client.ask(TRIM, { flags: FUA, length: 4096 });
   await client.ask(WRITE_ZEROES, { flags: FUA | NO_HOLE, length: 4096 });
   await client.ask(WRITE_ZEROES, { length: 4096 });
-  assert.deepEqual(device.calls, ['write fua 0 512', `begin write 0 ${mebibyte}`, `finish write fua 0 ${mebibyte}`, 'trim fua 0 4096', 'zero fua 0 4096', 'zero punch 0 4096']);
+  assert.deepEqual(device.calls, [
+    'write fua 0 512',
+    `begin write 0 ${mebibyte}`,
+    `finish write fua 0 ${mebibyte}`,
+    'trim fua 0 4096',
+    'zero fua 0 4096',
+    'zero punch 0 4096',
+  ]);
 });
 
 test('FAST_ZERO fails at once and changes nothing where zeroing is not known to be fast', async (t) => {
@@ -216,7 +263,12 @@ test('FAST_ZERO fails at once and changes nothing where zeroing is not known to 
   device.content.fill(1);
   const client = await connect();
   await client.open('disk');
-  for (const [offset, length, flags] of [[0, 4095, 0], [1, 4096, 0], [100, 8000, 0], [0, 4096, NO_HOLE]] as const) {
+  for (const [offset, length, flags] of [
+    [0, 4095, 0],
+    [1, 4096, 0],
+    [100, 8000, 0],
+    [0, 4096, NO_HOLE],
+  ] as const) {
     assert.equal(await client.ask(WRITE_ZEROES, { offset, length, flags: flags | FAST_ZERO }), ENOTSUP);
   }
   assert.ok(device.content.every((byte) => byte === 1));
@@ -234,11 +286,20 @@ test('BLOCK_STATUS: one chunk, joined neighbours, never past the request, one ex
     const reply = await client.reply();
     assert.ok(reply.kind === 'chunk');
     assert.deepEqual([reply.type, reply.flags, reply.payload.readUInt32BE(0)], [5, 1, 1]);
-    const words = Array.from({ length: (reply.payload.length - 4) / 4 }, (_, index) => reply.payload.readUInt32BE(4 + index * 4));
+    const words = Array.from({ length: (reply.payload.length - 4) / 4 }, (_, index) =>
+      reply.payload.readUInt32BE(4 + index * 4),
+    );
     return Array.from({ length: words.length / 2 }, (_, index) => words.slice(index * 2, index * 2 + 2));
   };
-  assert.deepEqual(await status(0, 8 * mebibyte), [[8192, 3], [8192, 0], [8 * mebibyte - 16384, 3]]);
-  assert.deepEqual(await status(100, 8192), [[8092, 3], [100, 0]]);
+  assert.deepEqual(await status(0, 8 * mebibyte), [
+    [8192, 3],
+    [8192, 0],
+    [8 * mebibyte - 16384, 3],
+  ]);
+  assert.deepEqual(await status(100, 8192), [
+    [8092, 3],
+    [100, 0],
+  ]);
   assert.deepEqual(await status(0, 8 * mebibyte, REQ_ONE), [[8192, 3]]);
   assert.deepEqual(await status(0, 512, REQ_ONE), [[512, 3]]);
 });
@@ -248,7 +309,8 @@ test('BLOCK_STATUS answers late, too, and its descriptors are bounded', async (t
   const client = await connect();
   await client.open('disk', { structured: true, context: true });
   const writes = [];
-  for (let block = 0; block < 20_000; block += 2) writes.push(requestBytes(WRITE, { offset: block * 4096, payload: Buffer.of(1) }));
+  for (let block = 0; block < 20_000; block += 2)
+    writes.push(requestBytes(WRITE, { offset: block * 4096, payload: Buffer.of(1) }));
   client.send(Buffer.concat(writes));
   for (let index = 0; index < writes.length; index++) await client.reply();
   client.request(BLOCK_STATUS, { length: device.size });
@@ -271,7 +333,9 @@ test('CACHE reads the range and answers without data', async (t) => {
   const client = await connect();
   await client.open('disk', { structured: true });
   assert.equal(await client.ask(CACHE, { offset: 4096, length: mebibyte }), 0);
-  const read = device.calls.filter((call) => call.startsWith('read')).reduce((sum, call) => sum + Number(call.split(' ')[2]), 0);
+  const read = device.calls
+    .filter((call) => call.startsWith('read'))
+    .reduce((sum, call) => sum + Number(call.split(' ')[2]), 0);
   assert.equal(read, mebibyte);
 });
 
@@ -294,7 +358,13 @@ test('errors of the device are told by the table, at once or late, and a failed 
     await client.open('disk', { structured });
     for (const late of [false, true]) {
       for (const [kind, code, errno] of table) {
-        for (const [command, operation] of [[READ, 'read'], [WRITE, 'write'], [WRITE_ZEROES, 'zero'], [TRIM, 'trim'], [FLUSH, 'flush']] as const) {
+        for (const [command, operation] of [
+          [READ, 'read'],
+          [WRITE, 'write'],
+          [WRITE_ZEROES, 'zero'],
+          [TRIM, 'trim'],
+          [FLUSH, 'flush'],
+        ] as const) {
           device.faults.push({ operation, error: new CaissonError(kind, code, 'made up'), late });
           const fields = command === WRITE ? { payload: Buffer.alloc(512) } : { length: command === FLUSH ? 0 : 512 };
           assert.equal(await client.ask(command, fields), errno, `${kind} ${operation} late ${late}`);
@@ -351,7 +421,9 @@ test('DISC answers what is in flight, takes nothing more, and closes', async (t)
   const client = await connect();
   await client.open('disk');
   device.held.add('flush');
-  client.send(Buffer.concat([requestBytes(FLUSH), requestBytes(DISC), requestBytes(WRITE, { payload: Buffer.alloc(512, 1) })]));
+  client.send(
+    Buffer.concat([requestBytes(FLUSH), requestBytes(DISC), requestBytes(WRITE, { payload: Buffer.alloc(512, 1) })]),
+  );
   await until(() => device.flushes === 1);
   device.release('flush');
   assert.equal((await client.untilClosed()).length, 16);

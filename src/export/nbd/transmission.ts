@@ -318,7 +318,14 @@ export class Transmission {
       return format.writeSimpleReply(target, start, Errno.NONE, this.#bytes, cookieAt);
     }
     if (length === 0) return format.writeChunkHeader(target, start, format.ChunkType.NONE, 0, this.#bytes, cookieAt);
-    const after = format.writeChunkHeader(target, start, format.ChunkType.OFFSET_DATA, length + 8, this.#bytes, cookieAt);
+    const after = format.writeChunkHeader(
+      target,
+      start,
+      format.ChunkType.OFFSET_DATA,
+      length + 8,
+      this.#bytes,
+      cookieAt,
+    );
     format.writeUint64(target, after, offset);
     return after + 8;
   }
@@ -472,7 +479,12 @@ export class Transmission {
         this.#answers.settle(this.#spinner.during(this.#device.flush()), this.#bytes, cookieAt, command);
         return;
       case Command.TRIM:
-        this.#answers.settle(length === 0 ? undefined : this.#device.trim(offset, length, fua), this.#bytes, cookieAt, command);
+        this.#answers.settle(
+          length === 0 ? undefined : this.#device.trim(offset, length, fua),
+          this.#bytes,
+          cookieAt,
+          command,
+        );
         return;
       case Command.WRITE_ZEROES:
         if ((flags & CommandFlag.FAST_ZERO) !== 0 && !zeroesFast(flags, offset, length, this.#device.blockSize)) {
@@ -521,7 +533,11 @@ export class Transmission {
 
   #answerStatus(cookie: Uint8Array, cookieAt: number, length: number, extents: readonly Extent[]): void {
     if (extents.length === 0) {
-      const error = new CaissonError('bug', 'assertion-failed', 'the device described no extent of a range that it has');
+      const error = new CaissonError(
+        'bug',
+        'assertion-failed',
+        'the device described no extent of a range that it has',
+      );
       this.#answers.now(cookie, cookieAt, Command.BLOCK_STATUS, Errno.EIO, error);
       return;
     }

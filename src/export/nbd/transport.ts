@@ -32,7 +32,12 @@ export interface Transport {
 }
 
 /** Takes over `socket`, whose handshake is done and on which nobody listens; `rest` was already read from it. */
-export function openTransport(socket: Socket, rest: Uint8Array, direct: boolean, listener: TransportListener): Transport {
+export function openTransport(
+  socket: Socket,
+  rest: Uint8Array,
+  direct: boolean,
+  listener: TransportListener,
+): Transport {
   const handle = direct ? detachHandle(socket) : undefined;
   if (handle === undefined) return new PiecewiseTransport(socket, rest, listener);
   return new DirectTransport(socket, handle, rest, listener);
@@ -41,7 +46,8 @@ export function openTransport(socket: Socket, rest: Uint8Array, direct: boolean,
 /** The handle when it can move: known to be one, and with nothing of the old socket still to be sent. */
 function detachHandle(socket: Socket): object | undefined {
   const handle = (socket as unknown as { _handle?: unknown })._handle;
-  if (typeof handle !== 'object' || handle === null || socket.writableLength > 0 || socket.readableLength > 0) return undefined;
+  if (typeof handle !== 'object' || handle === null || socket.writableLength > 0 || socket.readableLength > 0)
+    return undefined;
   if (typeof (handle as { useUserBuffer?: unknown }).useUserBuffer !== 'function') return undefined;
   return handle;
 }
