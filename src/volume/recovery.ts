@@ -100,16 +100,16 @@ async function ready(prepare: () => Promise<void> | undefined): Promise<void> {
 
 async function publishRecovered(core: VolumeCore, end: ReplayEnd, indexes: ReadonlyMap<FoundSegment, number>): Promise<void> {
   const segments: FinishedSegment[] = [];
-  for (const { segment, validBytes, whole } of end.segments) {
+  for (const { segment, validBytes, stable } of end.segments) {
     await clearTheWay(core, segment);
-    const name = whole ? segment.name : await copyPrefix(core, segment, validBytes);
+    const name = stable ? segment.name : await copyPrefix(core, segment, validBytes);
     const index = indexes.get(segment)!;
     const handle = core.handles.get(index)!;
     const digest = core.digester.digest(core.prefix, name, validBytes);
     digest.catch(() => undefined);
     segments.push({ index, segmentId: segment.segmentId, spoolName: name, bytes: validBytes, digest, release: () => core.handles.release(handle) });
   }
-  const original = end.segments.filter((entry) => !entry.whole).map((entry) => entry.segment.name);
+  const original = end.segments.filter((entry) => !entry.stable).map((entry) => entry.segment.name);
   await new Publisher(core).publish({
     kind: ManifestKind.recovery,
     headState: HeadState.open,
@@ -139,7 +139,7 @@ async function clearTheWay(core: VolumeCore, segment: FoundSegment): Promise<voi
   await store.remove(key);
 }
 
-/** The valid beginning of a torn segment under a name of its own: what was found is never changed. */
+/** What is valid of a segment under a name of its own, synced anew: what was found is never changed. */
 async function copyPrefix(core: VolumeCore, segment: FoundSegment, validBytes: number): Promise<string> {
   const name = spoolName(core.environment.random.bytes(16));
   const file = await core.area.create(name);

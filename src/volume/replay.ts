@@ -59,8 +59,12 @@ export interface ReplayEnd {
   readonly recordCount: number;
   readonly bytes: number;
   readonly tornBytes: number;
-  /** The segments that gave records, in order, each with the bytes that count. */
-  readonly segments: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly whole: boolean }[];
+  /**
+   * The segments that gave records, in order, each with the bytes that count. `stable`: it ends with its
+   * directory and a record behind it is known durable, so all of it is on stable storage; of any other it
+   * is not known, even if all of it can be read: after a failed sync the system may show what it never wrote.
+   */
+  readonly segments: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly stable: boolean }[];
   /** Spool files that are no part of the volume's history: torn beginnings, leftovers. */
   readonly leftovers: readonly string[];
 }
@@ -140,6 +144,13 @@ export async function replay(options: ReplayOptions): Promise<ReplayEnd> {
   return walker.walk();
 }
 
+interface WalkedSegment {
+  readonly segment: FoundSegment;
+  readonly validBytes: number;
+  readonly whole: boolean;
+  readonly lastSequence: number;
+}
+
 class Walker {
   readonly #options: ReplayOptions;
   readonly #region: Region;
@@ -152,6 +163,7 @@ class Walker {
   #chain: Uint8Array;
   #ordinal: number;
   readonly #tried = new Set<FoundSegment>();
+  #durableThrough: number;
   #recordCount = 0;
   #bytes = 0;
   #tornBytes = 0;
@@ -164,11 +176,12 @@ class Walker {
     this.#sequence = options.start.sequence;
     this.#chain = options.start.chain;
     this.#ordinal = options.start.nextOrdinal;
+    this.#durableThrough = options.anchor?.sequence ?? 0;
     this.#checkAnchor();
   }
 
   async walk(): Promise<ReplayEnd> {
-    const segments: ReplayEnd['segments'][number][] = [];
+    const segments: WalkedSegment[] = [];
     const used = new Set<FoundSegment>();
     for (;;) {
       const segment = this.#next();
@@ -176,9 +189,9 @@ class Walker {
       used.add(segment);
       const before = this.#recordCount;
       const validBytes = await this.#walkSegment(segment);
-      // Without directory the writer may still be adding to the file, dead as it seems: only a copy is safe from it.
+      // Without directory the writer may still be adding to the file, dead as it seems.
       const whole = await this.#isDirectoryEnd(segment, validBytes);
-      if (this.#recordCount > before) segments.push({ segment, validBytes: whole ? segment.reader.size : validBytes, whole });
+      if (this.#recordCount > before) segments.push({ segment, validBytes: whole ? segment.reader.size : validBytes, whole, lastSequence: this.#sequence });
       else used.delete(segment);
       this.#tried.add(segment);
       if (!whole) this.#tornBytes += segment.reader.size - validBytes;
@@ -195,7 +208,7 @@ class Walker {
       recordCount: this.#recordCount,
       bytes: this.#bytes,
       tornBytes: this.#tornBytes,
-      segments,
+      segments: segments.map(({ segment, validBytes, whole, lastSequence }) => ({ segment, validBytes, stable: whole && lastSequence < this.#durableThrough })),
       leftovers,
     };
   }
@@ -226,6 +239,7 @@ class Walker {
       const { anchor } = this.#options;
       if (anchor !== undefined && this.#sequence >= anchor.sequence && segment.header.epoch < anchor.epoch) break;
       this.#sequence = record.sequence;
+      this.#durableThrough = Math.max(this.#durableThrough, record.durableThrough);
       this.#chain = this.#chainAfter(offset - this.#windowStart);
       this.#checkAnchor();
       this.#recordCount++;
@@ -297,7 +311,7 @@ class Walker {
    * The walk has ended. If any later record states that more was durable, bytes on stable storage have
    * changed. Looks at every place where a record header may lie in the files not walked to their end.
    */
-  async #refuseLostRecords(walked: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly whole: boolean }[]): Promise<void> {
+  async #refuseLostRecords(walked: readonly WalkedSegment[]): Promise<void> {
     const last = walked.at(-1);
     for (const segment of this.#options.found) {
       const known = walked.find((entry) => entry.segment === segment);

@@ -265,11 +265,13 @@ class Simulation {
   async #keepOldCopy(workload: Workload, process: SimulatedProcess): Promise<void> {
     await workload.drain();
     if (workload.hasFailed) return;
+    const anchor = await anchorOf(this.world, process).catch(() => undefined); // a fault of the disk: no copy then
+    if (anchor === undefined) return;
     this.#old = {
       disk: this.world.machine.disk.cloneDurable(this.#random.fork()),
       model: this.#model.copy(),
       anchoredCount: this.#anchoredCount + workload.anchoredCount,
-      anchor: await anchorOf(this.world, process),
+      anchor,
       keySources: [...this.world.keySources],
     };
   }
