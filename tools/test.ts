@@ -8,9 +8,9 @@
  * CI=true a skipped test is a failure: what a test needs has to be there. Ends with one plain line.
  */
 import { spawnSync } from 'node:child_process';
-import { statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
@@ -26,6 +26,31 @@ const { values, positionals } = parseArgs({
   options: { coverage: { type: 'boolean', default: false } },
 });
 process.chdir(repositoryRoot);
+
+/** A test file that blocks its own thread does not hear the runner's time limit: it is killed a little later. */
+const watchdogs = new Map<string, NodeJS.Timeout>();
+function watch(file: string): void {
+  const kill = (): void => {
+    console.error(`${file} hangs after ${testSecondsMax + 10} s and is killed`);
+    for (const id of childrenRunning(file)) process.kill(id, 'SIGKILL');
+  };
+  watchdogs.set(file, setTimeout(kill, (testSecondsMax + 10) * 1000));
+}
+
+/** The processes that this one started with `file` as an argument. */
+function childrenRunning(file: string): number[] {
+  const ids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return ids.filter((id) => isChildRunning(id, relative(repositoryRoot, file))).map(Number);
+}
+
+function isChildRunning(id: string, file: string): boolean {
+  try {
+    const parent = /^.*\) \S (\d+) /s.exec(readFileSync(`/proc/${id}/stat`, 'utf8'))?.[1];
+    return parent === String(process.pid) && readFileSync(`/proc/${id}/cmdline`, 'utf8').split('\0').includes(file);
+  } catch {
+    return false; // it ended meanwhile
+  }
+}
 
 const globs = positionals.length === 0 ? ['src/**/*.test.ts', 'test/**/*.test.ts'] : positionals.map(globOf);
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -52,6 +77,12 @@ const events = run({
   timeout: testSecondsMax * 1000,
   execArgv: ['--disable-warning=ExperimentalWarning'],
   ...coverage,
+});
+events.on('test:dequeue', ({ name, file }) => {
+  if (file !== undefined && resolve(name) === file) watch(file);
+});
+events.on('test:complete', ({ name, file }) => {
+  if (file !== undefined && resolve(name) === file) clearTimeout(watchdogs.get(file));
 });
 events.on('test:summary', ({ file, counts: summary, success }) => {
   if (file !== undefined) return;
