@@ -46,6 +46,8 @@ export const busyProcessesMax = 5;
 export const busyScanProcessesMax = 4096;
 /** Open files that are looked at in each of them. */
 export const busyScanFilesMax = 1024;
+/** How long that search may take. */
+export const busyScanMilliseconds = 2_000;
 /** The largest mount record that is read back. */
 export const mountRecordBytesMax = 64 * 1024;
 
@@ -126,7 +128,7 @@ export const daemonStopMillisecondsMax = 120_000;
 /** How long a closed connection is kept so that the last replies reach the client. */
 export const nbdLingerMilliseconds = 1_000;
 /** One write to a socket; progress of a slow reader is seen at this grain. */
-export const nbdSocketWriteBytesMax = 1024 * 1024;
+export const nbdSocketWriteBytesMax = 2 * 1024 * 1024;
 
 // Key sources (spec/keys.md, section 5): read before anything is authenticated, so floors matter as much as ceilings.
 

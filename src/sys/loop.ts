@@ -22,10 +22,8 @@ export interface LoopTools {
   readonly clock: Clock;
 }
 
-const sysfsFolder = '/sys/block';
-
-/** The devices that have a backing file now. */
-export async function listLoopDevices(folder = sysfsFolder): Promise<LoopDevice[]> {
+/** The devices that have a backing file now; `folder` is /sys/block. */
+export async function listLoopDevices(folder: string): Promise<LoopDevice[]> {
   const names = (await readdir(folder)).filter((name) => /^loop\d+$/.test(name));
   const devices: LoopDevice[] = [];
   for (const name of names) {

@@ -24,7 +24,6 @@ export const Opcode = {
   statFileSystem: 17,
   release: 18,
   sync: 20,
-  flush: 25,
   init: 26,
   openFolder: 27,
   readFolder: 28,

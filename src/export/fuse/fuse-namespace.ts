@@ -32,6 +32,11 @@ const modeFolder = 0o40000;
 const modeRegular = 0o100000;
 const openAccessMask = 3; // O_ACCMODE
 const openDirect = 1 << 0;
+/**
+ * Closing sends no FLUSH. A process that serves this file and also has it open would otherwise wait for
+ * itself whenever a descriptor closes behind its back: at exec of a child, or when it is killed.
+ */
+const openNoFlush = 1 << 5;
 const openParallelDirectWrites = 1 << 6;
 const sectorBytes = 512;
 /** Sectors missing in `blocks`, so that copying programs look for holes. */
@@ -86,7 +91,7 @@ export class FuseNamespace {
     if (header.node === folderNode) return encodeErrorReply(reply, header, Errno.EISDIR);
     if (header.node !== fileNode) return encodeErrorReply(reply, header, Errno.ENOENT);
     if (this.#device.readOnly && (flags & openAccessMask) !== 0) return encodeErrorReply(reply, header, Errno.EROFS);
-    return encodeOpenReply(reply, header, openDirect | openParallelDirectWrites);
+    return encodeOpenReply(reply, header, openDirect | openNoFlush | openParallelDirectWrites);
   }
 
   openFolder(header: RequestHeader, message: Uint8Array, reply: Uint8Array): number {

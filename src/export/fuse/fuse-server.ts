@@ -92,10 +92,6 @@ export class FuseServer {
         expectBody(message, 16, 'FSYNC');
         this.#data.flush(header);
         return true;
-      case Opcode.flush:
-        expectBody(message, 24, 'FLUSH');
-        this.#data.flush(header);
-        return true;
       case Opcode.allocate:
         this.#data.allocate(header, message);
         return true;
@@ -140,7 +136,7 @@ export class FuseServer {
       case Opcode.destroy:
         expectBody(message, 0, 'DESTROY');
         return encodeReply(reply, header, 0);
-      default: // INTERRUPT among them: ENOSYS makes the kernel stop sending it
+      default: // INTERRUPT and FLUSH among them: ENOSYS makes the kernel stop sending them
         return encodeErrorReply(reply, header, Errno.ENOSYS);
     }
   }
