@@ -1,7 +1,13 @@
 /** The rules of the handshake (spec/nbd.md, "Handshake"), over a real socket with a client that does as it likes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { infoData, metaContextData, NbdClient, optionBytes, requestBytes } from '../../../test/support/nbd-client.ts';
+import {
+  infoData,
+  metaContextData,
+  type NbdClient,
+  optionBytes,
+  requestBytes,
+} from '../../../test/support/nbd-client.ts';
 import { serveMemory, until } from '../../../test/support/nbd-fixture.ts';
 import { VirtualClock } from '../../../test/sim/clock.ts';
 import { MemoryDevice } from '../../../test/support/memory-device.ts';

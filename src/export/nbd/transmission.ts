@@ -21,9 +21,10 @@ import {
   nbdWholeRequestBytesMax,
 } from '../../lib/limits.ts';
 import { Region } from '../../lib/region.ts';
-import type { BlockDevice, BlockWrite, Completion, Extent } from '../block-device.ts';
+import type { BlockDevice, Completion, Extent } from '../block-device.ts';
+import { IncomingWrite } from './incoming-write.ts';
 import type { NbdMetrics } from './metrics.ts';
-import { Errno, errnoOf } from './nbd-errors.ts';
+import { Errno } from './nbd-errors.ts';
 import type { ReplyPool } from './reply-pool.ts';
 import { Answers } from './answers.ts';
 import { Replies, type ReplySink, type ReplySlot } from './replies.ts';
@@ -73,19 +74,12 @@ export class Transmission {
   readonly #host: TransmissionHost;
   readonly #replies: Replies;
   readonly #answers: Answers;
+  readonly #payload: IncomingWrite;
 
   /** What was received and not consumed: [at, end) of the region. */
   #at = readStart;
   #end = readStart;
   #receivedBytes = 0;
-
-  /** A WRITE whose payload is arriving: to the device, or nowhere when it was refused. */
-  #payloadLeft = 0;
-  #payloadWrite: BlockWrite | undefined;
-  #payloadErrno = 0;
-  #payloadError: unknown;
-  #payloadFua = false;
-  #payloadSlot = 0;
 
   #blocked = false;
   #pressed = false;
@@ -116,6 +110,7 @@ export class Transmission {
         this.#finishIfIdle();
       },
     });
+    this.#payload = new IncomingWrite(options.device, this.#answers);
   }
 
   /** Requests are not taken now; the bytes that were received wait. */
@@ -131,7 +126,7 @@ export class Transmission {
   /** The client owes us something: the rest of a request, or taking its replies. */
   get waitsForClient(): boolean {
     if (this.#host.unsentBytes > 0) return true;
-    return !this.#blocked && !this.#ending && (this.#end > this.#at || this.#payloadLeft > 0);
+    return !this.#blocked && !this.#ending && (this.#end > this.#at || this.#payload.bytesLeft > 0);
   }
 
   /** `length` bytes arrived at `readStart` of the region. False: read no more until `resumeReading`. */
@@ -147,7 +142,7 @@ export class Transmission {
   /** The client sends no more: answer what is in flight, then close. */
   ended(): void {
     this.#ending = true;
-    this.#abortPayload();
+    this.#payload.abort();
     this.#finishIfIdle();
   }
 
@@ -161,7 +156,7 @@ export class Transmission {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#abortPayload();
+    this.#payload.abort();
     this.#answers.close();
     this.#replies.close();
   }
@@ -183,9 +178,12 @@ export class Transmission {
     const bytes = this.#bytes;
     let requests = 0;
     while (!this.#ending && !this.#closed) {
-      if (this.#payloadLeft > 0) {
+      if (this.#payload.bytesLeft > 0) {
         if (this.#at === this.#end) break;
-        this.#takePayload();
+        const accepted = this.#payload.accepted;
+        const taken = this.#payload.take(this.region, this.#at, this.#end - this.#at);
+        this.#at += taken;
+        if (accepted) this.#metrics.bytesWritten += taken;
         continue;
       }
       if (this.#end - this.#at < format.requestHeaderBytes || this.#mustWait()) break;
@@ -364,7 +362,9 @@ export class Transmission {
     const cookieAt = at + format.requestCookieOffset;
     this.#metrics.countRequest(Command.WRITE);
     if (available < total) {
-      this.#beginPayload(cookieAt, offset, length, fua, errno);
+      // The payload is longer than what is here: it goes to the device piece by piece.
+      this.#at = at + format.requestHeaderBytes;
+      this.#payload.begin(this.#bytes, cookieAt, offset, length, fua, errno);
       return true;
     }
     this.#at = at + total;
@@ -381,72 +381,6 @@ export class Transmission {
       this.#answers.fail(this.#bytes, cookieAt, Command.WRITE, error);
     }
     return true;
-  }
-
-  /** The payload is longer than what is here: it goes to the device piece by piece. */
-  #beginPayload(cookieAt: number, offset: number, length: number, fua: boolean, errno: number): void {
-    this.#payloadSlot = this.#answers.keep(this.#bytes, cookieAt);
-    this.#at = cookieAt - format.requestCookieOffset + format.requestHeaderBytes;
-    this.#payloadLeft = length;
-    this.#payloadFua = fua;
-    this.#payloadErrno = errno;
-    this.#payloadError = undefined;
-    if (errno !== Errno.NONE) return;
-    try {
-      this.#payloadWrite = this.#device.beginWrite(offset, length);
-    } catch (error) {
-      this.#failPayload(error);
-    }
-  }
-
-  #takePayload(): void {
-    const length = Math.min(this.#payloadLeft, this.#end - this.#at);
-    if (this.#payloadWrite !== undefined) {
-      try {
-        this.#payloadWrite.push(this.region, this.#at, length);
-        this.#metrics.bytesWritten += length;
-      } catch (error) {
-        this.#failPayload(error);
-      }
-    }
-    this.#at += length;
-    this.#payloadLeft -= length;
-    if (this.#payloadLeft === 0) this.#finishPayload();
-  }
-
-  #finishPayload(): void {
-    const write = this.#payloadWrite;
-    const slot = this.#payloadSlot;
-    this.#payloadWrite = undefined;
-    if (write === undefined) {
-      this.#answers.later(slot, Command.WRITE, this.#payloadErrno, this.#payloadError);
-      this.#payloadError = undefined;
-      return;
-    }
-    try {
-      const completion = write.finish(this.#payloadFua);
-      if (completion === undefined) this.#answers.later(slot, Command.WRITE, Errno.NONE, undefined);
-      else this.#answers.settleLater(completion, slot, Command.WRITE);
-    } catch (error) {
-      this.#answers.failLater(slot, Command.WRITE, error);
-    }
-  }
-
-  /** The device refused in the middle: the rest of the payload is consumed, then the error is answered. */
-  #failPayload(error: unknown): void {
-    const write = this.#payloadWrite;
-    this.#payloadWrite = undefined;
-    write?.abort();
-    this.#payloadErrno = errnoOf(error, Command.WRITE);
-    this.#payloadError = error;
-  }
-
-  #abortPayload(): void {
-    if (this.#payloadLeft === 0) return;
-    this.#payloadLeft = 0;
-    this.#payloadWrite?.abort();
-    this.#payloadWrite = undefined;
-    this.#answers.free(this.#payloadSlot);
   }
 
   // Everything else
@@ -590,7 +524,7 @@ export class Transmission {
 
   #finishIfIdle(): void {
     if (this.#closed || !(this.#ending || this.#draining)) return;
-    if (this.#answers.inFlight > 0 || this.#payloadLeft > 0) return;
+    if (this.#answers.inFlight > 0 || this.#payload.bytesLeft > 0) return;
     this.#replies.flush();
     this.#host.finish();
   }
