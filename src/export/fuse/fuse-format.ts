@@ -1,5 +1,6 @@
 /**
  * Codec of the FUSE kernel protocol, as far as one fixed file needs it. Spec: spec/fuse.md.
+ * Vectors: test/vectors/fuse/
  *
  * Pure: a request's bytes in, checked values or a `protocol-violation` out; replies are built into
  * bytes the caller gives. Every parser insists on the exact length of its body, so that no message is
