@@ -11,7 +11,6 @@ import type { Random } from '../lib/random.ts';
 import { plainBytes } from './digest.ts';
 import { keyBytes, nonceBytes, tagBytes } from './sealer.ts';
 
-export const boxOverheadBytes = tagBytes;
 export const wrapOverheadBytes = nonceBytes + tagBytes;
 
 type BoxCipher = 'aes-256-gcm' | 'aes-256-gcm-siv';

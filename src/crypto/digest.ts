@@ -1,8 +1,6 @@
 /** Digests and comparison of secrets. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 
-export const digestBytes = 32;
-
 /** SHA-256 over the parts one after the other. The caller frames them: lengths are not hashed. */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   const hash = createHash('sha256');

@@ -37,7 +37,7 @@ export async function claimSocketPath(path: string): Promise<void> {
 }
 
 /** The listening failure of any socket, as an error of ours. */
-export function listenError(error: unknown, address: string): CaissonError {
+function listenError(error: unknown, address: string): CaissonError {
   const errno = errnoOf(error);
   if (errno === 'EADDRINUSE') return inUse(address, 'a process listens there');
   if (errno === 'EACCES' || errno === 'EPERM') {

@@ -7,7 +7,3 @@ import { CaissonError } from './errors.ts';
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new CaissonError('bug', 'assertion-failed', `internal invariant broken: ${message}`);
 }
-
-export function unreachable(value: never): never {
-  throw new CaissonError('bug', 'assertion-failed', `internal invariant broken: unexpected ${String(value)}`);
-}

@@ -173,8 +173,6 @@ export const anchorMillisecondsDefault = 1_000;
 export const manifestsKeptMax = 16;
 /** Files a volume's spool may hold when it is opened. */
 export const spoolFilesMax = 65_536;
-/** Blocks locked by read-modify-write at one time. */
-export const lockedBlocksMax = 65_536;
 
 // anchor
 /** Other processes hold the lock of an anchor file for two syncs at most; whoever waits longer gets `timeout`. */

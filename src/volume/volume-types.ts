@@ -172,14 +172,3 @@ export interface VerifyFinding {
   readonly object: string;
   readonly message: string;
 }
-
-/**
- * The front door, `volume/volume.ts`:
- *   createVolume(environment, options: CreateOptions): Promise<PublicVolumeInfo>
- *   openVolume(environment, options: OpenOptions): Promise<Volume>
- *   inspectVolume(environment, volumeId): Promise<PublicVolumeInfo>
- *   listVolumes(store): Promise<string[]>                    ids found in a store
- *   verifyVolume(environment, options: VerifyOptions): Promise<VerifyReport>
- *   removeVolume(environment, volumeId): Promise<{ removedObjects: number }>
- */
-export type VolumeIdText = string;
