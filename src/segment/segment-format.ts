@@ -144,9 +144,10 @@ export function encodeClearRecord(target: Uint8Array, view: DataView, offset: nu
   target.fill(0, offset + 8, offset + clearRecordBytes);
 }
 
-/** Whether a record may start here; the sealed header behind it decides. */
+/** Whether a record may start here: magic and the reserved bytes; the sealed header behind them decides. */
 export function isRecordMagic(view: DataView, offset: number): boolean {
-  return view.getUint32(offset, true) === magicRecordLow && view.getUint32(offset + 4, true) === magicRecordHigh;
+  if (view.getUint32(offset, true) !== magicRecordLow || view.getUint32(offset + 4, true) !== magicRecordHigh) return false;
+  return view.getUint32(offset + 8, true) === 0 && view.getUint32(offset + 12, true) === 0;
 }
 
 /** Writes everything of a sealed record header but the entries, which the writer fills as it goes. */

@@ -135,7 +135,7 @@ export class ReferenceModel {
   }
 
   flushStarts(): FlushMark {
-    if (this.isQuiet) return { phase: this.#phase, answered: [] };
+    if (this.#flying.length === 0) return { phase: this.#phase, answered: [] };
     return { phase: this.#phase - 1, answered: this.#flying.filter((change) => change.state === 'answered') };
   }
 
@@ -153,7 +153,7 @@ export class ReferenceModel {
 
   /** What a read of the block may show now, changes in flight included. */
   readable(block: number): Uint8Array[] {
-    return this.isQuiet ? [this.current(block)] : this.#outcomes(block, () => false);
+    return this.#flying.length === 0 ? [this.current(block)] : this.#outcomes(block, () => false);
   }
 
   resizeBegins(size: number): ModelChange {
