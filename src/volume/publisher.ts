@@ -8,13 +8,14 @@ import { MapCheckpoint } from '../block-map/map-checkpoint.ts';
 import { MapObjectWriter, type OpenMapObject } from '../block-map/map-object-writer.ts';
 import { sha256 } from '../crypto/digest.ts';
 import { assert } from '../lib/assert.ts';
+import { isCaissonError } from '../lib/errors.ts';
 import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { ObjectKind } from '../manifest/catalog-format.ts';
 import type { HeadState } from '../manifest/head-format.ts';
-import type { CatalogReference, ManifestKind, ManifestState } from '../manifest/manifest-format.ts';
-import { buildManifest, createExact } from '../manifest/manifest.ts';
-import { catalogKey, manifestKey, mapObjectKey, segmentKey, spoolName } from '../store/paths.ts';
+import { ManifestKind, type CatalogReference, type ManifestState } from '../manifest/manifest-format.ts';
+import { buildManifest, createExact, fenced } from '../manifest/manifest.ts';
+import { catalogKey, headKey, manifestKey, mapObjectKey, segmentKey, spoolName } from '../store/paths.ts';
 import { swapCoreHead, type VolumeCore } from './volume-core.ts';
 import type { LogPosition } from './write-log.ts';
 
@@ -44,6 +45,9 @@ export interface PublishRequest {
   /** Advances the anchor to the new manifest. */
   readonly anchor: () => Promise<void>;
 }
+
+/** The writer that lost the volume publishes each segment once. */
+const publishAttemptsMax = 3;
 
 interface MapObject {
   readonly index: number;
@@ -81,7 +85,7 @@ export class Publisher {
     for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
     for (const segment of request.segments) {
       const digest = await segment.digest;
-      await core.area.publish(segment.spoolName, segmentKey(core.prefix, segment.segmentId));
+      await this.#publishSegment(segment, request.kind);
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();
     }
@@ -104,6 +108,25 @@ export class Publisher {
     await request.anchor();
     const spoolNames = [...request.segments.map((segment) => segment.spoolName), ...mapObjects.map((object) => object.spoolName)];
     await this.#cleanUp(spoolNames, [...emptied, ...replaced]);
+  }
+
+  /**
+   * Recovery may find an object of this name that no manifest names: published in vain by a recovery that
+   * was interrupted, or by the writer we took over from, and perhaps ending elsewhere. While the head is
+   * ours nobody can name it any more, so it makes room.
+   */
+  async #publishSegment(segment: FinishedSegment, kind: ManifestKind): Promise<void> {
+    const { area, prefix, environment, published } = this.#core;
+    const key = segmentKey(prefix, segment.segmentId);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await area.publish(segment.spoolName, key);
+      } catch (error) {
+        if (!isCaissonError(error, 'object-exists') || kind !== ManifestKind.recovery || attempt === publishAttemptsMax) throw error;
+      }
+      if ((await environment.store.version(headKey(prefix))) !== published.headVersion) throw fenced(undefined);
+      await environment.store.remove(key);
+    }
   }
 
   #mapWriter(done: MapObject[]): MapObjectWriter {

@@ -3,15 +3,13 @@
  * nothing found is ever appended to and the history of this epoch starts from a signed state.
  */
 import type { AnchorState } from '../anchor/anchor.ts';
-import { isCaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
 import { toHex } from '../lib/hex.ts';
 import { ObjectKind } from '../manifest/catalog-format.ts';
 import { HeadState } from '../manifest/head-format.ts';
-import { fenced } from '../manifest/manifest.ts';
 import { ManifestKind } from '../manifest/manifest-format.ts';
 import { EntryKind, slotBytes, unitBytes } from '../segment/segment-format.ts';
-import { headKey, segmentKey, spoolName } from '../store/paths.ts';
+import { spoolName } from '../store/paths.ts';
 import { Publisher, type FinishedSegment } from './publisher.ts';
 import { findSegments, replay, type FoundSegment, type ReplayedRecord, type ReplayEnd } from './replay.ts';
 import { anchorStateOf, type VolumeCore } from './volume-core.ts';
@@ -101,7 +99,6 @@ async function ready(prepare: () => Promise<void> | undefined): Promise<void> {
 async function publishRecovered(core: VolumeCore, end: ReplayEnd, indexes: ReadonlyMap<FoundSegment, number>): Promise<void> {
   const segments: FinishedSegment[] = [];
   for (const { segment, validBytes, stable } of end.segments) {
-    await clearTheWay(core, segment);
     const name = stable ? segment.name : await copyPrefix(core, segment, validBytes);
     const index = indexes.get(segment)!;
     const handle = core.handles.get(index)!;
@@ -120,23 +117,6 @@ async function publishRecovered(core: VolumeCore, end: ReplayEnd, indexes: Reado
     anchor: () => core.environment.anchor.advance(anchorStateOf(core, end.position.sequence, end.position.chain)),
   });
   await removeLeftovers(core, original);
-}
-
-/**
- * An object that has this segment's name and is in no manifest is what an interrupted recovery, or a
- * writer that lost the volume, published in vain; it may end elsewhere. The epoch is ours, so nobody can name it any more.
- */
-async function clearTheWay(core: VolumeCore, segment: FoundSegment): Promise<void> {
-  const { store } = core.environment;
-  const key = segmentKey(core.prefix, segment.segmentId);
-  try {
-    await store.stat(key);
-  } catch (error) {
-    if (isCaissonError(error, 'object-missing')) return;
-    throw error;
-  }
-  if ((await store.version(headKey(core.prefix))) !== core.published.headVersion) throw fenced(undefined);
-  await store.remove(key);
 }
 
 /** What is valid of a segment under a name of its own, synced anew: what was found is never changed. */
