@@ -8,8 +8,16 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const entry = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const nodeOptions = ['--disable-warning=ExperimentalWarning'];
+const launcher = fileURLToPath(new URL('../../bin/caisson', import.meta.url));
 const commandMillisecondsMax = 60_000;
+/** A daemon serves for as long as its test runs, so its bound is the runner's. */
+const serveMillisecondsMax = 300_000;
+
+/** How the command is started: its program by this Node, or as a person does. */
+const commands = {
+  program: [process.execPath, '--disable-warning=ExperimentalWarning', entry],
+  launcher: [launcher],
+} as const;
 
 export interface Outcome {
   readonly code: number | null;
@@ -35,7 +43,10 @@ export class Home {
   /** What must be undone before the folder can go, such as mounts in it. */
   readonly clearing: (() => Promise<unknown>)[] = [];
 
-  constructor(context: TestContext) {
+  readonly #command: readonly [string, ...string[]];
+
+  constructor(context: TestContext, command: keyof typeof commands = 'program') {
+    this.#command = commands[command];
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-home-'));
     const { PATH = '' } = process.env;
     this.environment = { PATH, HOME: this.folder, XDG_RUNTIME_DIR: path.join(this.folder, 'run') };
@@ -67,7 +78,8 @@ export class Home {
   }
 
   spawn(args: readonly string[], input?: string): ChildProcess {
-    const child = spawn(process.execPath, [...nodeOptions, entry, ...args], {
+    const [program, ...first] = this.#command;
+    const child = spawn(program, [...first, ...args], {
       env: this.environment,
       cwd: this.folder,
       stdio: 'pipe',
@@ -116,19 +128,19 @@ export class Home {
     const child = this.spawn(['serve', ...args, '-o', 'json']);
     let stderr = '';
     child.stderr?.setEncoding('utf8').on('data', (piece: string) => (stderr += piece));
-    const ended = collect(child);
+    const ended = collect(child, serveMillisecondsMax);
     const ready = await firstLine(child, ended);
     return { child, ready: JSON.parse(ready) as Served['ready'], stderr: () => stderr, ended };
   }
 }
 
-function collect(child: ChildProcess): Promise<Outcome> {
+function collect(child: ChildProcess, milliseconds = commandMillisecondsMax): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
     child.stdout?.setEncoding('utf8').on('data', (piece: string) => (stdout += piece));
     child.stderr?.setEncoding('utf8').on('data', (piece: string) => (stderr += piece));
-    const timer = setTimeout(() => child.kill('SIGKILL'), commandMillisecondsMax);
+    const timer = setTimeout(() => child.kill('SIGKILL'), milliseconds);
     child.once('error', reject);
     child.once('close', (code, signal) => {
       clearTimeout(timer);
