@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
 import type { Job, JobGroup, ServerId } from './jobs.ts';
 import { describeMachine, missingPrograms } from './machine.ts';
-import { fill, measure } from './measure.ts';
+import { fill, measure, repeatsMaxDefault } from './measure.ts';
 import { microFigures } from './micro.ts';
 import { mountFigures } from './mount.ts';
 import { openFigures } from './open.ts';
@@ -82,14 +82,15 @@ class Bench {
     folder: string,
     jobs: readonly Job[],
   ): Promise<void> {
-    const { volumeBytes, seconds } = this.#options;
+    const { volumeBytes, seconds, quick } = this.#options;
+    const repeatsMax = quick ? 0 : repeatsMaxDefault;
     const target = await startTarget(server, { folder, bytes: volumeBytes });
     try {
       await fill(target, volumeBytes, fillBlockBytesOf(group, server));
       // What the fill left in the page cache would otherwise be written under the first jobs.
       if (group.where === 'disk') await run('sync', ['-f', folder]);
       for (const job of jobs) {
-        const options = { seconds, seed: round + 1, volumeBytes, folder, sourceFile: this.#sourceFile };
+        const options = { seconds, seed: round + 1, volumeBytes, folder, repeatsMax, sourceFile: this.#sourceFile };
         const measurement = await measure(job, target, options);
         this.#samples.push({ job: job.id, server, round, measurement });
         const { bytesPerSecond, operationsPerSecond, serverMicroseconds, othersPercent, disturbed } = measurement;

@@ -178,7 +178,7 @@ test('fio is read behind its chatter, and its failures are', () => {
 });
 
 test('servers of one round get the same offsets and the same bytes', () => {
-  const options = { seconds: 2, seed: 4, volumeBytes: 2 ** 30, folder: '', sourceFile: '' };
+  const options = { seconds: 2, seed: 4, volumeBytes: 2 ** 30, folder: '', repeatsMax: 0, sourceFile: '' };
   const parameters = (uri: string | undefined) =>
     fioParameters(
       fioJob('randwrite', 4096, 32, { connections: 4, flushEvery: 64 }),
