@@ -36,24 +36,6 @@ export async function claimSocketPath(path: string): Promise<void> {
   }
 }
 
-/** The listening failure of any socket, as an error of ours. */
-function listenError(error: unknown, address: string): CaissonError {
-  const errno = errnoOf(error);
-  if (errno === 'EADDRINUSE') return inUse(address, 'a process listens there');
-  if (errno === 'EACCES' || errno === 'EPERM') {
-    return new CaissonError('denied', 'permission-missing', `not permitted to listen on ${address}`, {
-      remedy: 'Choose a folder of your own, or a port above 1023.',
-      cause: error,
-    });
-  }
-  if (errno === 'EADDRNOTAVAIL' || errno === 'ENOTFOUND' || errno === 'EAI_AGAIN') {
-    return new CaissonError('invalid', 'argument-invalid', `${address} is not an address of this machine`, {
-      cause: error,
-    });
-  }
-  return fileError(error, 'listen on', address);
-}
-
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = net.connect(path);

@@ -103,12 +103,11 @@ export function decodeManifest(bytes: Uint8Array): DecodedManifest {
   reader.version(manifestVersion);
   const kind = reader.u8();
   if (!isManifestKind(kind)) throw reader.invalid(`kind ${kind} is unknown`);
-  const protection = reader.u8();
-  if (protection !== 0 && protection !== 1) throw reader.invalid(`protection ${protection} is unknown`);
+  const protection = readProtection(reader);
   reader.zeros(4);
   const fields = {
     kind,
-    protection: protection as 0 | 1,
+    protection,
     volumeId: reader.bytes(16),
     number: reader.u64(),
     epoch: reader.u64(),
@@ -200,6 +199,12 @@ function readKindAndId(reader: ByteReader): DroppedObject {
   if (kind !== ObjectKind.segment && kind !== ObjectKind.map) throw reader.invalid(`object kind ${kind} is unknown`);
   reader.zeros(7);
   return { kind, id: reader.bytes(16) };
+}
+
+function readProtection(reader: ByteReader): 0 | 1 {
+  const protection = reader.u8();
+  if (protection === 0 || protection === 1) return protection;
+  throw reader.invalid(`protection ${protection} is unknown`);
 }
 
 function isManifestKind(value: number): value is ManifestKind {

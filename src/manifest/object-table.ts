@@ -74,7 +74,7 @@ export class ObjectTable {
 
   /** Gives back an index that was never published. */
   abandon(index: number): void {
-    assert(this.#entry(index).published === false, 'only an unpublished object is abandoned');
+    assert(!this.#entry(index).published, 'only an unpublished object is abandoned');
     this.#entries[index] = undefined;
     this.#free.push(index);
   }

@@ -8,7 +8,7 @@
 import type { SealingKey } from '../crypto/sealer.ts';
 import { assert } from '../lib/assert.ts';
 import { Region } from '../lib/region.ts';
-import { Chunk, chunkBytes, type ChunkPool } from './chunk.ts';
+import { chunkBytes, type Chunk, type ChunkPool } from './chunk.ts';
 import {
   clearHeaderBytes,
   clearRecordBytes,

@@ -8,7 +8,7 @@ import type { PageReference } from '../block-map/map-format.ts';
 import type { SigningKey } from '../crypto/signature.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import * as limits from '../lib/limits.ts';
-import { HeadState } from '../manifest/head-format.ts';
+import type { HeadState } from '../manifest/head-format.ts';
 import { swapHead } from '../manifest/manifest.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import type { SpoolArea } from '../store/store.ts';

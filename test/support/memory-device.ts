@@ -227,7 +227,7 @@ export class MemoryDevice implements BlockDevice {
           work();
           resolve();
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       };
       this.#waiting.push({ operation, step });

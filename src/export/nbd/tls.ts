@@ -82,7 +82,7 @@ function serverOptions(options: NbdTlsOptions): TlsOptions {
     ...(preSharedKey === undefined
       ? {}
       : { pskCallback: (_socket: TLSSocket, identity: string) => preSharedKey(identity) ?? null }),
-  } as TlsOptions;
+  };
 }
 
 function asPem(material: string | Uint8Array): string | Buffer {
