@@ -1,5 +1,5 @@
 /**
- * Codec of map pages. Spec: spec/map-format.md. Pure.
+ * Codec of map pages. Spec: spec/map-format.md. Vectors: test/vectors/map/. Pure.
  *
  * Leaves are moved between memory and page by plain copies: the resident form of a leaf is its page.
  * That is right on little-endian machines only, which `assertLittleEndian` makes sure of.

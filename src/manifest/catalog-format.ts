@@ -1,5 +1,5 @@
 /**
- * Codec of catalog pages. Spec: spec/manifest-format.md. Pure. Catalog pages are public: with them and
+ * Codec of catalog pages. Spec: spec/manifest-format.md. Vectors: test/vectors/catalog/. Pure. Catalog pages are public: with them and
  * the signed manifest anybody can check every object of a volume.
  */
 import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';

@@ -1,5 +1,5 @@
 /**
- * Codec of the head, the one mutable object of a volume. Spec: spec/manifest-format.md. Pure.
+ * Codec of the head, the one mutable object of a volume. Spec: spec/manifest-format.md. Vectors: test/vectors/head/. Pure.
  */
 import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
 

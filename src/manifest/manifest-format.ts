@@ -1,5 +1,5 @@
 /**
- * Codec of manifests. Spec: spec/manifest-format.md. Pure: it neither signs, verifies nor seals.
+ * Codec of manifests. Spec: spec/manifest-format.md. Vectors: test/vectors/manifest/. Pure: it neither signs, verifies nor seals.
  */
 import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
 import { ObjectKind } from './catalog-format.ts';

@@ -1,5 +1,5 @@
 /**
- * Codec of segments. Spec: spec/segment-format.md. Pure: bytes in, values or a named error out.
+ * Codec of segments. Spec: spec/segment-format.md. Vectors: test/vectors/segment/. Pure: bytes in, values or a named error out.
  *
  * What protects what: the clear header names the key (version, protection, lineage, segment id and key
  * epoch enter its derivation, so changing any of them makes every piece fail to open); everything else
