@@ -1,0 +1,26 @@
+/** Changed manifests: what decodes encodes to the same bytes; sealed parts open as they were or not at all. */
+import {
+  appendSealed,
+  appendSignature,
+  decodeManifest,
+  decodeState,
+  encodePublic,
+  encodeState,
+} from '../../src/manifest/manifest-format.ts';
+import { openState } from '../../src/manifest/manifest.ts';
+import { mutated, assertSame, fuzzVectors } from './vector-mutation.ts';
+import { seededBytes } from './seeded.ts';
+
+export function fuzz(seed: number, iterations: number): void {
+  const random = seededBytes(seed);
+  fuzzVectors('manifest', ['format-invalid', 'format-version', 'manifest-tampered'], seed, iterations, (vector) => {
+    const manifest = decodeManifest(vector.bytes);
+    assertSame(
+      appendSignature(appendSealed(encodePublic(manifest), manifest.sealed), manifest.signature),
+      vector.bytes,
+    );
+    const state = encodeState(openState(manifest, vector.dataKey, 'fuzzed'));
+    const changed = mutated(state, random);
+    assertSame(encodeState(decodeState(changed)), changed);
+  });
+}
