@@ -9,6 +9,7 @@
  */
 import type { BlockMap } from '../block-map/block-map.ts';
 import { assert } from '../lib/assert.ts';
+import { CaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
 import { blockBytes, EntryKind, largeUnitBlocks, largeUnitBytes } from '../segment/segment-format.ts';
 import { RangeLocks } from './range-locks.ts';
@@ -51,6 +52,8 @@ export class WritePath {
 
   /** Whether whole blocks can be appended at once. */
   canAppend(block: number, count: number): boolean {
+    // The volume may have become smaller since the write began.
+    if (block + count > this.#map.blockCount) return false;
     if (this.locks.size > 0 && this.locks.overlaps(block, block + count - 1)) return false;
     return this.#map.isPrepared(block, count, false);
   }
@@ -81,6 +84,7 @@ export class WritePath {
     const last = Math.floor((offset + length - 1) / blockBytes);
     const release = await this.locks.acquire(first, last);
     try {
+      this.#checkInside(last);
       const whole = await this.#widen(offset, length, source, first, last);
       await this.#appendWhenReady(first, last - first + 1, whole);
     } finally {
@@ -150,11 +154,18 @@ export class WritePath {
   async #extendSlowly(block: number, count: number, allocated: boolean): Promise<void> {
     const release = await this.locks.acquire(block, block + count - 1);
     try {
+      this.#checkInside(block + count - 1);
       await this.#whenReady(() => this.#map.prepare(block, count, true));
       this.#appendExtent(block, count, allocated);
     } finally {
       release();
     }
+  }
+
+  /** A change of size that was asked for earlier may have taken the range away while this one waited. */
+  #checkInside(last: number): void {
+    if (last < this.#map.blockCount) return;
+    throw new CaissonError('invalid', 'range-outside', `block ${last} lies beyond the volume's ${this.#map.blockCount}: it became smaller meanwhile`);
   }
 
   /** Completes partial blocks at the ends with what they hold now; the range is locked. */

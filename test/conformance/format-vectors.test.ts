@@ -74,7 +74,7 @@ function assertSame(encoded: Uint8Array, bytes: Uint8Array): void {
 
 function decodeSegmentPart(bytes: Uint8Array, { part, objectBytes }: Vector): void {
   const encoded = new Uint8Array(bytes.length);
-  switch (part) {
+  switch (part ?? 'footer') {
     case 'clear-header':
       segment.encodeClearHeader(encoded, segment.decodeClearHeader(bytes));
       break;

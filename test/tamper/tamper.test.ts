@@ -65,7 +65,7 @@ test('the subject is whole: every field lies where the pages say, and nothing ch
 });
 
 for (const kind of kinds) {
-  describe(`${kind}`, () => {
+  describe(kind, () => {
     test('every field flipped', async () => {
       for (const key of keysOf(kind)) {
         const bytes = bytesOf(subject.image, key);
@@ -134,7 +134,7 @@ test('older states in place of the newest', async () => {
   const { image, older, previous } = subject;
   const head = keysOf('head')[0]!;
   const states: readonly (readonly [string, StoreImage])[] = [
-    ['an older head', withObject(image, head, older.objects.get(head)!)],
+    ['an older head', withObject(image, head, older.objects.get(head))],
     ['the whole store of before', older],
     ['the store without the last flush', previous],
     ['the spool without the last flush', { objects: image.objects, spool: previous.spool }],

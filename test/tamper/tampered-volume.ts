@@ -114,7 +114,10 @@ class Writer {
       await this.#volume.flush();
       const large = Math.floor(count / 8);
       this.#records.push({
-        units: [...new Array<number>(large).fill(8 * block + 16), ...new Array<number>(count % 8).fill(block + 16)],
+        units: [
+          ...Array.from({ length: large }, () => 8 * block + 16),
+          ...Array.from({ length: count % 8 }, () => block + 16),
+        ],
       });
     }
   }

@@ -153,7 +153,7 @@ for (const [name, expect, comment, bytes] of leaves) vector('map', name, expect,
 
 const reference = (object: number, slot: number, tag: Buffer): Buffer => Buffer.concat([u32(object), u32(slot), tag]);
 const hole = reference(0xffff_ffff, 0, zeros(16));
-const page = (...references: readonly Buffer[]): Buffer => Buffer.concat([...references, ...new Array<Buffer>(1024 - references.length).fill(hole)]);
+const page = (...references: readonly Buffer[]): Buffer => Buffer.concat([...references, ...Array.from({ length: 1024 - references.length }, () => hole)]);
 const pages: readonly (readonly [string, string, string, Buffer])[] = [
   ['directory', 'decodes', 'A leaf, a zero leaf, holes.', page(reference(2, 3, chain), reference(0xffff_fffe, 0, zeros(16)))],
   ['directory-hole-slot', 'format-invalid', 'A hole has a slot.', page(reference(0xffff_ffff, 1, zeros(16)))],
@@ -197,7 +197,7 @@ const catalogs: readonly (readonly [string, string, string, Buffer])[] = [
   ['reserved-2', 'format-invalid', 'A reserved byte behind the count is set.', replaced(good, 52, u8(1))],
   ['empty', 'format-invalid', 'No entries.', catalog([])],
   ['count', 'format-invalid', 'It says more entries than there are.', catalog([objectEntry(1)], 2)],
-  ['too-many', 'format-invalid', 'It has 1025 entries.', catalog(new Array<Buffer>(1025).fill(zeros(64)))],
+  ['too-many', 'format-invalid', 'It has 1025 entries.', catalog(Array.from({ length: 1025 }, () => zeros(64)))],
   ['kind', 'format-invalid', 'Kind 3.', catalog([objectEntry(3)])],
   ['unused-set', 'format-invalid', 'An unused entry has an id.', catalog([replaced(zeros(64), 16, chain)])],
   ['entry-reserved', 'format-invalid', 'A reserved byte of an entry is set.', catalog([replaced(objectEntry(1), 1, u8(1))])],
