@@ -1,7 +1,5 @@
 /** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
-import type { ArgumentSpec, CommandModule, CommandSpec, OptionSpec } from './command.ts';
-
-const demoModule: string = './commands/demo.ts';
+import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
 
 const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
 
@@ -283,9 +281,30 @@ const machineCommands: readonly CommandSpec[] = [
     path: 'demo',
     summary: 'show the whole thing once, on a volume made for it',
     arguments: [],
-    options: [],
-    examples: ['caisson demo'],
-    load: () => import(demoModule) as Promise<CommandModule>,
+    options: [
+      { flags: '--folder <folder>', description: 'where its own folder is made; default: the temporary folder' },
+      { flags: '--keep', description: 'leave its folder behind, to look at' },
+      { flags: '--json', description: 'print one report as JSON; the same as -o json' },
+      {
+        flags: '--way <way>',
+        description: 'how the files reach the volume, instead of the best way that works here',
+        choices: ['mount', 'nbd', 'built-in'],
+        isHidden: true,
+      },
+      {
+        flags: '--files-max <count>',
+        description: 'take at most so many files along',
+        isHidden: true,
+      },
+      {
+        flags: '--sabotage <step>',
+        description: 'make one step break its promise, so that the demo must fail',
+        choices: ['files', 'search', 'flip', 'old-copy'],
+        isHidden: true,
+      },
+    ],
+    examples: ['caisson demo', 'caisson demo --folder /srv --keep', 'caisson demo --json'],
+    load: () => import('./commands/demo.ts'),
   },
   {
     path: 'completion',

@@ -81,6 +81,8 @@ export type ErrorCode =
   | 'mount-failed'
   | 'mount-missing'
   | 'tool-missing'
+  | 'tool-failed' // a program of the system ended with an error
+  | 'check-failed' // the demo saw something that it claims cannot happen
   | 'permission-missing'
   | 'unsupported'
   | 'configuration-invalid'

@@ -180,3 +180,29 @@ export const anchorLockWaitMillisecondsMax = 10_000;
 export const anchorLockRetryMilliseconds = 5;
 /** Map objects open at one time for reading. */
 export const mapObjectsOpenMax = 64;
+
+// Demo (docs/demo.md)
+/** A command or a program that the demo runs; each takes seconds. */
+export const demoCommandMillisecondsMax = 60_000;
+/** How long a daemon that was told to end, or was killed, may take to vanish. */
+export const demoEndMillisecondsMax = 20_000;
+/** Kept of what a command prints. */
+export const demoOutputBytesMax = 1024 * 1024;
+export const demoPollMilliseconds = 10;
+export const demoUnmountPollMilliseconds = 500;
+export const demoSpinnerMilliseconds = 100;
+/** The files that the demo takes along: enough to be real, few enough for any temporary folder. */
+export const demoTreeBytesMax = 48 * 1024 * 1024;
+export const demoTreeFileBytesMax = 4 * 1024 * 1024;
+export const demoTreeFilesMax = 2_500;
+/** Free space without which the demo does not begin. */
+export const demoFreeBytesMin = 128 * 1024 * 1024;
+/** Pieces of plaintext that are searched for. */
+export const demoNeedleCount = 24;
+/** The write load before the kill: at least so long and so many acknowledged records, at most so long. */
+export const demoLoadMilliseconds = 1_000;
+export const demoLoadRecordsMin = 32;
+export const demoLoadMillisecondsMax = 30_000;
+/** Where records end on the bare volume. */
+export const demoRecordsMax = 16_384;
+export const demoBulkWritesMax = 64;

@@ -1,0 +1,107 @@
+/** `caisson demo`: shows the whole thing once, on volumes of its own, and cleans up whatever happens. */
+import { resolve } from 'node:path';
+import { errorToBody, toCaissonError } from '../../admin/error-body.ts';
+import { CaissonError } from '../../lib/errors.ts';
+import { demoTreeFilesMax } from '../../lib/limits.ts';
+import type { CommandOptions, RunCommand } from '../command.ts';
+import { emptyReport, describeReport } from '../demo/report.ts';
+import type { DemoReport, WayName } from '../demo/report.ts';
+import { Scenario, stepCount } from '../demo/scenario.ts';
+import type { Sabotage } from '../demo/scenario.ts';
+import { Steps } from '../demo/steps.ts';
+import { defaultParent, Workspace } from '../demo/workspace.ts';
+import { ExitCode } from '../exit-code.ts';
+import { textOption } from '../keys.ts';
+import { Output } from '../output.ts';
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export const run: RunCommand = async (context, _args, options) => {
+  const isJson = options['json'] === true || context.output.format === 'json';
+  const output = isJson ? new Output('json', context.output.isDebug) : context.output;
+  const isKept = options['keep'] === true;
+  const start = performance.now();
+  const report = emptyReport();
+  const interruption = watchSignals(output);
+  try {
+    const workspace = new Workspace(resolve(textOption(options, 'folder') ?? defaultParent()));
+    output.note(`Caisson ${context.version}: a demo in ${workspace.folder}`);
+    const steps = new Steps(output, stepCount);
+    const way = textOption(options, 'way') as WayName | undefined;
+    const sabotage = textOption(options, 'sabotage') as Sabotage | undefined;
+    const { signal } = interruption;
+    const scenario = new Scenario(workspace, steps, { way, sabotage, filesMax: filesMax(options), signal }, report);
+    const failure = await failureOf(() => scenario.run());
+    const leftOver = await failureOf(() => workspace.cleanUp(isKept));
+    report.steps = steps.reports;
+    report.folder = isKept ? workspace.folder : null;
+    const thrown = failure ?? leftOver;
+    noteFailure(report, failure === undefined ? 'clean-up' : steps.current, thrown);
+    if (isKept) output.note(howToLook(workspace));
+    report.seconds = Math.round(performance.now() - start) / 1000;
+    if (isJson || thrown === undefined) output.result(report, () => describeReport(report));
+    if (thrown === undefined) return ExitCode.good;
+    return output.failure(inStep(report, thrown));
+  } finally {
+    interruption.stop();
+  }
+};
+
+function filesMax(options: CommandOptions): number {
+  const count = Number(textOption(options, 'filesMax') ?? demoTreeFilesMax);
+  if (Number.isInteger(count) && count >= 1 && count <= demoTreeFilesMax) return count;
+  throw new CaissonError('invalid', 'argument-invalid', `--files-max takes 1 to ${demoTreeFilesMax}`, {
+    remedy: 'Give a number, such as 200.',
+  });
+}
+
+/** What the steps below wait for ends soon by itself; a clean-up that has begun is never cut short. */
+function watchSignals(output: Output): { readonly signal: AbortSignal; stop(): void } {
+  const controller = new AbortController();
+  const onSignal = (): void => {
+    const isFirst = !controller.signal.aborted;
+    controller.abort(new CaissonError('closed', 'cancelled', 'the demo was stopped'));
+    try {
+      output.note(isFirst ? 'stopping, and cleaning up' : 'cleaning up, one moment');
+    } catch {
+      // The terminal is gone, which is what the signal said.
+    }
+  };
+  for (const name of signals) process.on(name, onSignal);
+  return {
+    signal: controller.signal,
+    stop: () => {
+      for (const name of signals) process.off(name, onSignal);
+    },
+  };
+}
+
+async function failureOf(act: () => Promise<void>): Promise<unknown> {
+  try {
+    await act();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+function noteFailure(report: DemoReport, step: string, thrown: unknown): void {
+  report.passed = thrown === undefined;
+  if (thrown === undefined) return;
+  const { kind, code, message, remedy } = errorToBody(thrown).error;
+  report.failure = { step, kind, code, message, remedy };
+}
+
+function inStep({ failure }: DemoReport, thrown: unknown): CaissonError {
+  const { kind, code, message, remedy, cause } = toCaissonError(thrown);
+  if (code === 'cancelled' || failure === null) return toCaissonError(thrown);
+  return new CaissonError(kind, code, `the demo failed in its step "${failure.step}": ${message}`, {
+    ...(remedy === undefined ? { remedy: 'Run it again with --keep, and look at what it leaves.' } : { remedy }),
+    cause,
+  });
+}
+
+function howToLook({ folder, variables }: Workspace): string {
+  const settings = Object.entries(variables).map(([name, value]) => `export ${name}='${value}'`);
+  return [`Everything is still in ${folder}. To look at it:`, ...settings, 'caisson volume ls'].join('\n  ');
+}
