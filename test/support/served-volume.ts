@@ -11,7 +11,8 @@ export const python = '/usr/bin/python3';
 
 export interface ServedVolumeOptions {
   readonly size?: string;
-  readonly store?: string;
+  /** Makes the folder that the store lies in; by default one in the home. */
+  readonly prepareStore?: (home: Home) => Promise<string>;
   /** Lines of config.yaml. */
   readonly configuration?: string;
 }
@@ -37,7 +38,8 @@ export class ServedVolume {
     const home = new Home(t, 'launcher');
     const volume = new ServedVolume(home);
     if (options.configuration !== undefined) home.write('.config/caisson/config.yaml', options.configuration);
-    await home.createVolume(volume.name, options.size ?? '64M', options.store ?? home.store);
+    const store = (await options.prepareStore?.(home)) ?? home.store;
+    await home.createVolume(volume.name, options.size ?? '64M', store);
     await volume.start();
     return volume;
   }
