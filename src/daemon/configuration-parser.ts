@@ -43,6 +43,7 @@ const tcpSchema = z.strictObject({
 /** Fields of VolumeTuning (src/volume/volume-types.ts). */
 const tuningSchema = z.strictObject({
   segmentBytesMax: byteCount.optional(),
+  zeroAheadBytes: byteCount.optional(),
   mapBytesMax: byteCount.optional(),
   spoolBufferBytesMax: byteCount.optional(),
   checkpointBytes: byteCount.optional(),

@@ -155,6 +155,9 @@ export const segmentHandlesMax = 512;
 export const readUnitsMax = 288;
 /** Size of a segment: a few thousand blocks, small enough to rewrite, large enough for an object store. */
 export const segmentBytesDefault = 16 * 1024 * 1024;
+/** Zeroes written ahead of small flushes in the open segment. */
+export const zeroAheadBytesDefault = 512 * 1024;
+export const zeroAheadBytesMax = 1024 * 1024;
 /** Size of a map object. */
 export const mapObjectBytesMax = 8 * 1024 * 1024;
 /** Resident block map, unless configured otherwise: a fully random half TiB stays in memory. */

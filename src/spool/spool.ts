@@ -112,6 +112,41 @@ export class Spool {
     );
   }
 
+  /**
+   * Writes zeroes ahead of the data at once, so that a later sync of the same range need not also write
+   * where the file's blocks lie. False when the file system would not have them: nothing is lost.
+   */
+  writeZeroesAhead(entry: SpoolEntry, position: number, zeroes: Region, length: number): boolean {
+    if (this.#failure !== undefined || entry.file === undefined) return false;
+    try {
+      entry.file.writeNow(position, zeroes, 0, length);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Cuts off what was written ahead, after every write handed over; covered by the next commit. */
+  truncate(entry: SpoolEntry, length: number): void {
+    if (this.#failure !== undefined) return;
+    const serial = ++this.#serial;
+    const earlier = [...entry.inFlight];
+    entry.inFlight.push(serial);
+    entry.dirty = true;
+    const cut = async (): Promise<void> => {
+      const file = entry.file ?? (await entry.opened);
+      while (this.#failure === undefined && earlier.some((other) => entry.inFlight.includes(other))) await new Promise<void>((resolve) => this.#idle.push(resolve));
+      if (this.#failure === undefined) await file.truncate(length);
+    };
+    cut().then(
+      () => {
+        entry.inFlight.splice(entry.inFlight.indexOf(serial), 1);
+        this.#wake();
+      },
+      (error: unknown) => this.#latch(error),
+    );
+  }
+
   /** Resolves when everything handed over before the call is on stable storage. */
   commit(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);

@@ -108,6 +108,10 @@ class DirSpoolFile implements SpoolFile {
     this.#file.writeNow(position, length, source, sourceOffset);
   }
 
+  truncate(length: number): Promise<void> {
+    return this.#file.truncate(length);
+  }
+
   async sync(): Promise<void> {
     await this.#file.sync();
     this.#nameSynced ??= this.#syncFolder();

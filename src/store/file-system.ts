@@ -16,6 +16,8 @@ export interface FileHandle {
   readNow(position: number, length: number, target: Region, targetOffset: number): number;
   write(position: number, length: number, source: Region, sourceOffset: number): Promise<void>;
   writeNow(position: number, length: number, source: Region, sourceOffset: number): void;
+  /** Cuts what lies beyond `length`; durable after `sync`. */
+  truncate(length: number): Promise<void>;
   sync(): Promise<void>;
   close(): Promise<void>;
 }

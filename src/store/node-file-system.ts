@@ -232,6 +232,18 @@ class NodeFileHandle implements FileHandle {
     });
   }
 
+  async truncate(length: number): Promise<void> {
+    this.#checkOpen();
+    this.#begin();
+    return new Promise((resolve, reject) => {
+      fs.ftruncate(this.#descriptor, length, (error) => {
+        this.#end();
+        if (error !== null) reject(fileError(error, 'truncate', this.#path));
+        else resolve();
+      });
+    });
+  }
+
   async sync(): Promise<void> {
     this.#checkOpen();
     this.#begin();

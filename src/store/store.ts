@@ -44,6 +44,8 @@ export interface SpoolFile {
   write(position: number, source: Region, sourceOffset: number, length: number): Promise<void>;
   /** The same for small pieces, done before it returns. */
   writeNow(position: number, source: Region, sourceOffset: number, length: number): void;
+  /** Cuts what lies beyond `length`: zeroes that were written ahead. No write may be in flight. */
+  truncate(length: number): Promise<void>;
   /** Durable: every write that completed before the call, and the file's own name. */
   sync(): Promise<void>;
   readonly reader: ObjectReader;

@@ -11,7 +11,7 @@ import type { BlockWrite, Extent } from '../export/block-device.ts';
 import type { KeySource } from '../keys/key-source.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
-import { volumeBytesMax } from '../lib/limits.ts';
+import * as limits from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind } from '../manifest/manifest-format.ts';
@@ -83,6 +83,7 @@ export class SealedVolume implements Volume {
       volumeId: core.volumeId,
       epoch: core.epoch,
       segmentBytesMax: core.tuning.segmentBytesMax,
+      zeroAheadBytes: Math.min(core.tuning.zeroAheadBytes, limits.zeroAheadBytesMax),
       start: options.start,
       onFinished: (segment) => this.#segmentFinished(segment),
     });
@@ -444,10 +445,10 @@ export class SealedVolume implements Volume {
 }
 
 export function checkSize(size: number): void {
-  if (!Number.isSafeInteger(size) || size <= 0 || size % blockBytes !== 0 || size > volumeBytesMax) {
+  if (!Number.isSafeInteger(size) || size <= 0 || size % blockBytes !== 0 || size > limits.volumeBytesMax) {
     throw new CaissonError('invalid', 'size-invalid', `a volume of ${size} bytes is impossible`, {
-      remedy: `Give a positive multiple of ${blockBytes} bytes, at most ${volumeBytesMax}.`,
-      details: { size, blockBytes, limit: volumeBytesMax },
+      remedy: `Give a positive multiple of ${blockBytes} bytes, at most ${limits.volumeBytesMax}.`,
+      details: { size, blockBytes, limit: limits.volumeBytesMax },
     });
   }
 }

@@ -58,6 +58,7 @@ export interface VolumeCore {
 export function tuningOf(environment: VolumeEnvironment): VolumeTuning {
   return {
     segmentBytesMax: limits.segmentBytesDefault,
+    zeroAheadBytes: limits.zeroAheadBytesDefault,
     mapBytesMax: limits.mapBytesDefault,
     spoolBufferBytesMax: limits.spoolBufferBytesDefault,
     checkpointBytes: limits.checkpointBytesDefault,

@@ -38,6 +38,8 @@ export interface ObjectDigester {
 
 export interface VolumeTuning {
   readonly segmentBytesMax: number;
+  /** Zeroes written ahead of small flushes, so that they need no metadata of the file; 0 for none. */
+  readonly zeroAheadBytes: number;
   /** Resident memory of the block map, bytes; cold leaves beyond it are read again from the store. */
   readonly mapBytesMax: number;
   /** Sealed bytes waiting for the disk before writers are held back. */

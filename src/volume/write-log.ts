@@ -9,7 +9,8 @@
  */
 import type { SealingKey } from '../crypto/sealer.ts';
 import type { Random } from '../lib/random.ts';
-import type { Region } from '../lib/region.ts';
+import { zeroAheadBytesMax } from '../lib/limits.ts';
+import { Region } from '../lib/region.ts';
 import { ObjectKind } from '../manifest/catalog-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import { ChunkPool, type Chunk } from '../segment/chunk.ts';
@@ -19,6 +20,10 @@ import type { Spool, SpoolEntry } from '../spool/spool.ts';
 import { spoolName } from '../store/paths.ts';
 import type { ObjectKeys } from './object-keys.ts';
 import type { SegmentHandle, SegmentHandles } from './segment-handles.ts';
+
+/** Commits up to this size count as small: a batch of 32 blocks, and some. */
+const smallCommitBytesMax = 192 * 1024;
+let zeroes: Region | undefined;
 
 export interface OpenSegment {
   readonly writer: SegmentWriter;
@@ -44,6 +49,8 @@ export interface WriteLogOptions {
   readonly volumeId: Uint8Array;
   readonly epoch: number;
   readonly segmentBytesMax: number;
+  /** Zeroes written ahead of small commits, bytes; 0 for none. */
+  readonly zeroAheadBytes: number;
   readonly start: LogPosition;
   /** A segment is complete in memory; its bytes are on their way to the file. */
   readonly onFinished: (segment: OpenSegment) => void;
@@ -59,6 +66,10 @@ export class WriteLog implements SegmentSink {
   #durableSequence: number;
   #durableChain: Uint8Array;
   bytesSealed = 0;
+  /** Where the zeroes written ahead in the open segment end; -1 once the file system refused them. */
+  #zeroedEnd = 0;
+  #committedEnd = 0;
+  #smallCommits = 0;
 
   constructor(options: WriteLogOptions) {
     this.#options = options;
@@ -126,6 +137,7 @@ export class WriteLog implements SegmentSink {
     if (open !== undefined) {
       open.writer.closeRecord();
       this.chunkReady(open.writer, open.writer.current);
+      this.#zeroAhead(open);
     }
     const sequence = this.sequence;
     const chain = Uint8Array.from(open?.writer.chain ?? this.#position.chain);
@@ -136,12 +148,31 @@ export class WriteLog implements SegmentSink {
     }
   }
 
+  /**
+   * Small commits one after the other: zeroes ahead of the data make each sync write the data alone,
+   * where a growing file would need its metadata written, too. They end replay as nothing would.
+   */
+  #zeroAhead(open: OpenSegment): void {
+    const end = open.writer.position;
+    const grown = end - this.#committedEnd;
+    this.#committedEnd = end;
+    this.#smallCommits = grown <= smallCommitBytesMax ? this.#smallCommits + 1 : 0;
+    if (this.#smallCommits < 2 || this.#zeroedEnd < 0 || end + 2 * grown <= this.#zeroedEnd) return;
+    const from = Math.max(end, this.#zeroedEnd);
+    const length = Math.min(this.#options.zeroAheadBytes, this.#options.segmentBytesMax - from);
+    if (length <= 0) return;
+    zeroes ??= new Region(zeroAheadBytesMax);
+    this.#zeroedEnd = this.#options.spool.writeZeroesAhead(open.entry, from, zeroes, length) ? from + length : -1;
+  }
+
   /** Finishes the open segment, so that what comes next lies in a new one. */
   rotate(): void {
     const open = this.#open;
     if (open === undefined) return;
     this.#open = undefined;
     open.writer.finish();
+    // A refused write may have left some, too.
+    if (this.#zeroedEnd < 0 || this.#zeroedEnd > open.writer.position) this.#options.spool.truncate(open.entry, open.writer.position);
     this.bytesSealed += open.writer.position;
     this.#position = { sequence: open.writer.lastSequence, chain: Uint8Array.from(open.writer.chain), nextOrdinal: open.writer.ordinal + 1 };
     this.#options.onFinished(open);
@@ -211,6 +242,8 @@ export class WriteLog implements SegmentSink {
     const segment = { writer, entry, handle: handles.addWriter(index, key, writer), index, settled: Promise.withResolvers<void>() };
     this.#segments.set(writer, segment);
     this.#open = segment;
+    this.#zeroedEnd = 0;
+    this.#committedEnd = 0;
     return segment;
   }
 }

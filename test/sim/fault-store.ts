@@ -36,6 +36,7 @@ export type StoreCall =
   | 'spool.remove'
   | 'file.write'
   | 'file.writeNow'
+  | 'file.truncate'
   | 'file.sync'
   | 'reader.tryRead'
   | 'reader.read';
@@ -220,6 +221,10 @@ class FaultFile implements SpoolFile {
 
   writeNow(position: number, source: Region, sourceOffset: number, length: number): void {
     this.#faults.run('file.writeNow', () => this.#inner.writeNow(position, source, sourceOffset, length));
+  }
+
+  truncate(length: number): Promise<void> {
+    return this.#faults.runLater('file.truncate', this.#clock, () => this.#inner.truncate(length));
   }
 
   sync(): Promise<void> {

@@ -38,6 +38,11 @@ class MemoryObject {
     return this.#bytes.subarray(offset, offset + length);
   }
 
+  truncate(length: number): void {
+    this.#bytes.fill(0, length);
+    this.size = Math.min(this.size, length);
+  }
+
   write(position: number, bytes: Uint8Array): void {
     const end = position + bytes.length;
     if (end > this.#bytes.length) {
@@ -248,6 +253,11 @@ class MemorySpoolFile implements SpoolFile {
       `range ${sourceOffset}+${length} of ${source.length} bytes`,
     );
     this.#object.write(position, source.bytes.subarray(sourceOffset, sourceOffset + length));
+  }
+
+  async truncate(length: number): Promise<void> {
+    if (this.#closed) throw closed('the spool file');
+    this.#object.truncate(length);
   }
 
   async sync(): Promise<void> {

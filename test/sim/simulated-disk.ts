@@ -20,6 +20,7 @@ export class FileNode {
   readonly #dirty = new Map<number, { readonly first: number; readonly last: number }>();
   readonly #lost = new Set<number>();
   #writeCount = 0;
+  #cut: { readonly length: number; readonly at: number } | undefined;
 
   constructor(id: number) {
     this.id = id;
@@ -44,6 +45,17 @@ export class FileNode {
     }
   }
 
+  /** Cuts the end off; until a sync covers it, a power failure may undo it. */
+  truncate(length: number): void {
+    if (length >= this.size) return;
+    this.live.fill(0, length);
+    this.size = length;
+    this.#writeCount++;
+    this.changeCount++;
+    this.#cut = { length, at: this.#writeCount };
+    for (const sector of [...this.#dirty.keys()]) if (sector * sectorBytes >= length) this.#dirty.delete(sector);
+  }
+
   /** Taken when a sync is asked for: it covers the writes up to here. */
   syncMark(): number {
     return this.#writeCount;
@@ -51,6 +63,10 @@ export class FileNode {
 
   /** A sector is written as it is now, so that what came after the mark goes along, unpromised. */
   sync(mark: number): void {
+    if (this.#cut !== undefined && this.#cut.at <= mark) {
+      if (this.durable.length > this.#cut.length) this.#resizeDurable(this.#cut.length);
+      this.#cut = undefined;
+    }
     const covered = [...this.#dirty].filter(([, writes]) => writes.first <= mark);
     this.#growDurable(covered.map(([sector]) => sector));
     for (const [sector, writes] of covered) {
@@ -66,6 +82,8 @@ export class FileNode {
   }
 
   powerFailure(random: SeededRandom): void {
+    if (this.#cut !== undefined && this.durable.length > this.#cut.length && random.oneIn(2))
+      this.#resizeDurable(this.#cut.length);
     const unsynced = [...this.#dirty.keys(), ...this.#lost].sort((a, b) => a - b);
     const written = unsynced.filter(() => random.oneIn(2));
     this.#growDurable(written);
@@ -94,6 +112,7 @@ export class FileNode {
     this.size = this.durable.length;
     this.#dirty.clear();
     this.#lost.clear();
+    this.#cut = undefined;
   }
 
   /** Once for all sectors that follow: one at a time would copy the file once a sector. */

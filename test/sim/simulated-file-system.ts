@@ -395,6 +395,11 @@ class SimulatedFileHandle implements FileHandle {
     this.#fileSystem.now(`writeNow ${position} ${length}`, this.#path, () => this.#write(position, content), content);
   }
 
+  async truncate(length: number): Promise<void> {
+    this.#checkOpen();
+    return this.#fileSystem.later(`truncate ${length}`, this.#path, () => this.#file.truncate(length));
+  }
+
   async sync(): Promise<void> {
     this.#checkOpen();
     const mark = this.#file.syncMark();

@@ -18,7 +18,8 @@ import type { SimulatedDisk } from './simulated-disk.ts';
 import type { FaultPlan } from './simulated-file-system.ts';
 import { SimulatedWorld, type SimulatedProcess, type StoreWrapper, type WorldPlan } from './simulated-world.ts';
 import { nextTurn } from './simulation-clock.ts';
-import { checkExtents, Workload } from './workload.ts';
+import { checkExtents } from './workload-content.ts';
+import { Workload } from './workload.ts';
 
 export interface SimulationResult {
   readonly digest: string;
@@ -352,6 +353,7 @@ function choosePlan(random: SeededRandom): WorldPlan {
     durability: random.oneIn(3) ? 'anchored' : 'local',
     tuning: {
       segmentBytesMax: random.pick([128, 256, 1024]) * 1024,
+      zeroAheadBytes: random.pick([0, 8, 64]) * 1024,
       mapBytesMax: random.pick([1, 24 * 8192, 64 * mebibyte]),
       spoolBufferBytesMax: random.pick([64, 1024]) * 1024,
       checkpointBytes: random.pick([100, 700, 100_000]) * 1024,

@@ -10,10 +10,9 @@ import type { SeededRandom } from './random.ts';
 import { modelBlockBytes, overlapMax, zeroBlock, type ModelChange, type ReferenceModel } from './reference-model.ts';
 import type { SimulatedProcess, SimulatedWorld } from './simulated-world.ts';
 import { nextTurn } from './simulation-clock.ts';
+import { checkExtents, chooseRange, stamped, zeroes } from './workload-content.ts';
 
 const block = modelBlockBytes;
-const spotBlocks = 20;
-const longWriteBytesMax = 256 * 1024;
 /** What may fail when the disk does. Never: integrity, invalid, bug. */
 const ordinaryKinds: ReadonlySet<string> = new Set(['io', 'full', 'closed', 'transient', 'fenced']);
 
@@ -162,7 +161,7 @@ export class Workload {
   }
 
   #write(): void {
-    const { offset, length } = this.#range();
+    const { offset, length } = chooseRange(this.#random, this.volume.size, this.#spots);
     const content = stamped(this.stepCount + 1000 * this.#model.phase, offset, length);
     const change = this.#begin('write', offset, length, (at) => content.subarray(at - offset, at - offset + length));
     if (change === undefined) return;
@@ -196,7 +195,7 @@ export class Workload {
   }
 
   #zero(): void {
-    const { offset, length } = this.#range();
+    const { offset, length } = chooseRange(this.#random, this.volume.size, this.#spots);
     const change = this.#begin('zero', offset, length, (_, count) => zeroes(count));
     const fua = this.#random.oneIn(10);
     const mayPunch = this.#random.oneIn(2);
@@ -207,7 +206,9 @@ export class Workload {
     const size = this.volume.size;
     const isHuge = this.#random.oneIn(6);
     const from = isHuge ? this.#random.below(size / block) * block : 0;
-    const { offset, length } = isHuge ? { offset: from, length: size - from } : this.#range();
+    const { offset, length } = isHuge
+      ? { offset: from, length: size - from }
+      : chooseRange(this.#random, this.volume.size, this.#spots);
     const first = Math.ceil(offset / block);
     const end = Math.floor((offset + length) / block);
     const blocks = this.#model.knownBetween(first, end - 1);
@@ -223,7 +224,7 @@ export class Workload {
   }
 
   async #read(): Promise<void> {
-    const { offset, length } = this.#range();
+    const { offset, length } = chooseRange(this.#random, this.volume.size, this.#spots);
     const first = Math.floor(offset / block);
     const last = Math.floor((offset + length - 1) / block);
     const possible: Uint8Array[][] = [];
@@ -311,24 +312,6 @@ export class Workload {
   async #obeyPressure(): Promise<void> {
     const pressure = this.volume.pressure();
     if (pressure !== undefined && this.#random.oneIn(2)) await this.#world.settle(pressure, 'pressure');
-  }
-
-  /** Near a hot spot, any alignment, mostly short. */
-  #range(): { readonly offset: number; readonly length: number } {
-    const random = this.#random;
-    const size = this.volume.size;
-    const spot = Math.min(random.pick(this.#spots), size / block - 1);
-    const first = Math.max(0, Math.min(spot + random.below(spotBlocks), size / block - 1));
-    let offset = first * block;
-    let length: number;
-    if (random.oneIn(3)) {
-      offset += random.below(block);
-      length = random.between(1, random.pick([20, 3 * block]));
-    } else
-      length =
-        block *
-        (random.oneIn(4) ? random.between(1, random.oneIn(4) ? longWriteBytesMax / block : 24) : random.between(1, 3));
-    return { offset, length: Math.min(length, size - offset) };
   }
 
   /** Undefined when too much of the same is in flight already. */
@@ -426,44 +409,3 @@ function isGone({ code, cause }: CaissonError): boolean {
 }
 
 class Aborted extends Error {}
-
-/** Blocks full of their own name: the write, then the block. */
-function stamped(write: number, offset: number, length: number): Uint8Array {
-  const first = Math.floor(offset / block);
-  const last = Math.floor((offset + length - 1) / block);
-  const words = new Uint32Array(((last - first + 1) * block) / 4);
-  for (let at = 0; at < words.length; at += 2) {
-    words[at] = write;
-    words[at + 1] = first + Math.floor((at * 4) / block) + 1;
-  }
-  const start = offset - first * block;
-  return new Uint8Array(words.buffer).subarray(start, start + length);
-}
-
-function zeroes(length: number): Uint8Array {
-  return zeroBlock.subarray(0, length);
-}
-
-/** Data extents hold nothing but blocks that were written; the others read as zeroes. */
-export async function checkExtents(world: SimulatedWorld, volume: Volume, model: ReferenceModel): Promise<void> {
-  const known = model.knownBlocks();
-  const knownSet = new Set(known);
-  let next = 0;
-  for (let offset = 0; offset < volume.size;) {
-    const extents = await world.settle(Promise.resolve(volume.extents(offset, volume.size - offset, 100)), 'extents');
-    if (extents.length === 0) throw new Error(`no extent at ${offset}`);
-    for (const extent of extents) {
-      const first = offset / block;
-      const end = (offset + extent.length) / block;
-      if (!extent.zero)
-        for (let at = first; at < end; at++)
-          if (!knownSet.has(at)) throw new Error(`block ${at} is data and was never written`);
-      for (; next < known.length && known[next]! < end; next++) {
-        const content = model.current(known[next]!);
-        if (extent.zero && content.some((byte) => byte !== 0))
-          throw new Error(`block ${known[next]} holds data and is said to be zero`);
-      }
-      offset += extent.length;
-    }
-  }
-}

@@ -227,7 +227,7 @@ export class MemoryDevice implements BlockDevice {
           work();
           resolve();
         } catch (error) {
-          reject(error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         }
       };
       this.#waiting.push({ operation, step });
