@@ -79,7 +79,7 @@ export const importRules: readonly ImportRule[] = [
     ['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],
     ['*'],
     'a command asks for operations and does not know who carries them out',
-    ['commander', '@clack/prompts', 'yaml'],
+    ['commander', 'yaml'],
   ),
   row(
     'cli/run.ts',

@@ -7,6 +7,7 @@
  */
 import { writeSync } from 'node:fs';
 import { errorToBody, toCaissonError } from '../admin/error-body.ts';
+import { formatBytes } from '../lib/sizes.ts';
 import { exitCodeOf } from './exit-code.ts';
 
 export type OutputFormat = 'text' | 'json';
@@ -62,20 +63,28 @@ export class Output {
 
 const silentProgress: Progress = { update: () => undefined, stop: () => undefined };
 
-async function barProgress(title: string): Promise<Progress> {
-  const { progress } = await import('@clack/prompts');
-  const steps = 100;
-  const bar = progress({ max: steps, output: process.stderr });
-  let shown = 0;
-  bar.start(title);
+/**
+ * Drawn here, in place: @clack/prompts takes Ctrl-C away from the program and ends it with success, so
+ * nothing would be cleaned up.
+ */
+function barProgress(title: string): Progress {
+  const width = 24;
+  let shown = '';
   return {
     update: (done, total, unit) => {
-      const step = total === 0 ? steps : Math.floor((done / total) * steps);
-      bar.advance(Math.max(0, step - shown), `${title}: ${done} of ${total} ${unit}`);
-      shown = Math.max(shown, step);
+      const share = total === 0 ? 1 : Math.min(1, done / total);
+      const bar = '━'.repeat(Math.round(share * width)).padEnd(width, '─');
+      const line = `${title} ${bar} ${Math.floor(share * 100)} %, ${amount(done, unit)} of ${amount(total, unit)}`;
+      if (line === shown) return;
+      shown = line;
+      process.stderr.write(`\r${line}\x1b[K`);
     },
-    stop: () => bar.clear(),
+    stop: () => void process.stderr.write('\r\x1b[K'),
   };
+}
+
+function amount(count: number, unit: string): string {
+  return unit === 'bytes' ? formatBytes(count) : `${count} ${unit}`;
 }
 
 /** One line for every tenth of the work. */
@@ -86,7 +95,7 @@ function lineProgress(title: string, say: (line: string) => void): Progress {
       const tenth = total === 0 ? 10 : Math.floor((done / total) * 10);
       if (tenth <= shown) return;
       shown = tenth;
-      say(`${title}: ${done} of ${total} ${unit}`);
+      say(`${title}: ${amount(done, unit)} of ${amount(total, unit)}`);
     },
     stop: () => undefined,
   };
