@@ -79,7 +79,10 @@ function barProgress(title: string): Progress {
       shown = line;
       process.stderr.write(`\r${line}\x1b[K`);
     },
-    stop: () => void process.stderr.write('\r\x1b[K'),
+    stop: () => {
+      if (shown !== '') process.stderr.write('\r\x1b[K');
+      shown = '';
+    },
   };
 }
 
