@@ -102,7 +102,7 @@ export async function readHead(store: Store, prefix: string, volumeId: Uint8Arra
     return { head: checkHead(bytes, volumeId), version };
   } catch (error) {
     if (isCaissonError(error, 'object-missing')) {
-      throw new CaissonError('invalid', 'volume-missing', `the store ${store.url} holds no volume ${prefix.slice(0, -1)}`, {
+      throw new CaissonError('invalid', 'volume-missing', `the store ${store.url} holds no volume ${prefix.substring(0, prefix.length - 1)}`, {
         remedy: 'Check the store and the id; nothing was changed.',
         cause: error,
       });

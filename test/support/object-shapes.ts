@@ -37,7 +37,8 @@ export function segmentFields(bytes: Uint8Array, records: readonly SegmentRecord
     }
   }
   const rest = bytes.length - layout.offset;
-  if (rest > 32) {
+  if (bytes.subarray(layout.offset).every((byte) => byte === 0)) layout.add(['room ahead', rest]);
+  else {
     layout.add(['directory', rest - 48], ['directory tag', 16]);
     layout.add(['footer magic', 8], ['footer version', 2], ['footer zero', 2], ['directory offset', 4]);
     layout.add(['directory bytes', 4], ['total bytes', 4], ['footer zero 2', 4], ['checksum', 4]);

@@ -13,9 +13,11 @@ import { buildSubject, fieldsOf, judge, type TamperSubject } from './tampered-vo
 
 /**
  * Parts of a spool file that hold nothing that was acknowledged: a reader rebuilds the directory from the
- * records, and takes a torn end for what it is. The data is whole, so there is nothing to refuse.
+ * records, takes a torn end for what it is, and the zeroes written ahead of the records (room ahead) are no
+ * record. The data is whole, so there is nothing to refuse.
  */
-const invisible = /^(?:directory|directory tag|footer.*|directory offset|directory bytes|total bytes|checksum)$/;
+const invisible =
+  /^(?:room ahead|directory|directory tag|footer.*|directory offset|directory bytes|total bytes|checksum)$/;
 const strideBytes = 6007;
 
 let subject: TamperSubject;
@@ -90,7 +92,7 @@ for (const kind of kinds) {
           `${key} less a byte`,
           kind,
           withObject(subject.image, key, bytes.subarray(0, -1)),
-          bytes.at(-1) !== undefined && isFinished(key),
+          endsInvisibly(key),
         );
         for (const more of [1, 16, 700]) {
           // Behind the last record of a spool file may lie a torn one: bytes that count for nothing.
@@ -157,8 +159,8 @@ test('an anchor that is ahead of the store', async () => {
   assert.ok((await judge(subject, subject.image, ahead)).isRefused);
 });
 
-function isFinished(key: string): boolean {
-  return fieldsOf(subject, key).at(-1)!.name === 'checksum';
+function endsInvisibly(key: string): boolean {
+  return invisible.test(fieldsOf(subject, key).at(-1)!.name);
 }
 
 function extended(bytes: Uint8Array, more: number): Uint8Array {

@@ -147,6 +147,7 @@ export function fieldsOf(subject: TamperSubject, key: string): shapes.Field[] {
 function segmentFieldsOf({ records }: TamperSubject, bytes: Uint8Array): shapes.Field[] {
   const isRecordAt = (offset: number): boolean =>
     Buffer.from(bytes.subarray(offset, offset + 8)).toString('latin1') === 'CSNREC1\n';
+  let best: readonly shapes.SegmentRecord[] = [];
   for (let first = 0; first < records.length; first++) {
     let offset = 112;
     let count = 0;
@@ -154,15 +155,14 @@ function segmentFieldsOf({ records }: TamperSubject, bytes: Uint8Array): shapes.
       offset += 592 + records[first + count]!.units.reduce((sum, unit) => sum + unit, 0);
       count++;
     }
+    const run = records.slice(first, first + count);
     const rest = bytes.length - offset;
-    const directoryBytes =
-      32 +
-      records.slice(first, first + count).reduce((sum, { units }) => sum + Math.max(units.length, 1) * 48, 0) +
-      16 +
-      32;
-    if (count > 0 && (rest === 0 || rest === directoryBytes))
-      return shapes.segmentFields(bytes, records.slice(first, first + count));
+    const directoryBytes = 32 + run.reduce((sum, { units }) => sum + Math.max(units.length, 1) * 48, 0) + 16 + 32;
+    if (rest === directoryBytes) return shapes.segmentFields(bytes, run);
+    // Behind the records of an open segment lie zeroes; a run that is wrong ends among them, too, but sooner.
+    if (rest >= 0 && bytes.subarray(offset).every((byte) => byte === 0) && count > best.length) best = run;
   }
+  if (best.length > 0) return shapes.segmentFields(bytes, best);
   throw new Error('no run of records fits this segment');
 }
 
