@@ -5,9 +5,8 @@ import type { TestContext } from 'node:test';
 import { systemMountEnvironment } from '../../src/daemon/mounts/mount-environment.ts';
 import type { MountEnvironment } from '../../src/daemon/mounts/mount-environment.ts';
 import { systemClock } from '../../src/lib/clock.ts';
-import { listLoopDevices } from '../../src/sys/loop.ts';
-import { readMountTable } from '../../src/sys/mount.ts';
-import { requireFile, requireRoot, requireTool, run } from './tools.ts';
+import { abortMountsBelow, leftoversBelow } from './mount-guard.ts';
+import { requireFile, requireRoot, requireTool } from './tools.ts';
 
 export interface MountFixture {
   readonly folder: string;
@@ -29,24 +28,12 @@ export async function mountFixture(t: TestContext, ...tools: string[]): Promise<
   const directory = `${folder}/data`;
   await mkdir(directory);
   const environment = systemMountEnvironment(systemClock, () => undefined);
-  return { folder, directory, stateFolder: `${folder}/state`, environment, leftovers: () => leftoversOf(folder) };
-}
-
-async function leftoversOf(folder: string): Promise<string[]> {
-  const mounts = (await readMountTable()).filter((entry) => entry.mountPoint.startsWith(`${folder}/`));
-  const loops = (await listLoopDevices('/sys/block')).filter((loop) => loop.backingFile.startsWith(`${folder}/`));
-  return [...mounts.map((entry) => entry.mountPoint), ...loops.map((loop) => loop.path)];
+  return { folder, directory, stateFolder: `${folder}/state`, environment, leftovers: () => leftoversBelow(folder) };
 }
 
 async function cleanUp(folder: string): Promise<void> {
-  const mounts = (await readMountTable()).filter((entry) => entry.mountPoint.startsWith(`${folder}/`));
-  const loops = (await listLoopDevices('/sys/block')).filter((loop) => loop.backingFile.startsWith(`${folder}/`));
-  for (const { mountPoint } of mounts.filter((entry) => !entry.fileSystem.startsWith('fuse')))
-    await run('umount', ['-l', mountPoint]);
-  for (const { path } of loops) await run('losetup', ['-d', path]);
-  for (const { mountPoint } of mounts.filter((entry) => entry.fileSystem.startsWith('fuse')))
-    await run('umount', ['-l', mountPoint]);
-  const left = (await leftoversOf(folder)).filter((name) => name.startsWith(folder));
+  await abortMountsBelow(folder);
+  const left = await leftoversBelow(folder);
   if (left.length > 0) throw new Error(`still mounted after the test: ${left.join(', ')}`);
   await rm(folder, { recursive: true, force: true });
 }
