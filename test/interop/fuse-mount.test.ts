@@ -78,6 +78,7 @@ for (const way of ['signal', 'pool'] as const) {
       '--ioengine=libaio',
       '--size=8m',
       '--verify=crc32c',
+      '--verify_state_save=0',
       '--direct=1',
     ];
     const fio = await run('fio', ['--name=verify', `--filename=${exported.filePath}`, ...jobs]);
