@@ -12,12 +12,24 @@
 import { assert } from '../lib/assert.ts';
 import { LeafPool } from './leaf-pool.ts';
 import { LeafState, MapDirectory, directoryMemoryBytes } from './map-directory.ts';
-import { directoryLeaves, leafBlocks, packLocation, Reference, Where, type PageReference, type Root } from './map-format.ts';
+import {
+  directoryLeaves,
+  leafBlocks,
+  packLocation,
+  Reference,
+  Where,
+  type PageReference,
+  type Root,
+} from './map-format.ts';
 
 /** Reads pages back; every page was authenticated and checked when this resolves. */
 export interface PageLoader {
   loadLeaf(leaf: number, reference: PageReference): Promise<Uint32Array>;
-  loadDirectory(directory: number, reference: PageReference, visit: (leaf: number, object: number, slot: number, tag: Uint8Array) => void): Promise<void>;
+  loadDirectory(
+    directory: number,
+    reference: PageReference,
+    visit: (leaf: number, object: number, slot: number, tag: Uint8Array) => void,
+  ): Promise<void>;
 }
 
 /** What a checkpoint in progress wants to know before the map changes. */
@@ -51,7 +63,11 @@ export class BlockMap {
   /** Where the newest manifest has each directory's page. */
   readonly directoryReferences = new Map<number, PageReference>();
   /** Directories dropped whole: their pages still count as live until the next checkpoint. */
-  readonly dropped: { readonly directory: MapDirectory | undefined; readonly reference: PageReference | undefined; readonly index: number }[] = [];
+  readonly dropped: {
+    readonly directory: MapDirectory | undefined;
+    readonly reference: PageReference | undefined;
+    readonly index: number;
+  }[] = [];
   #directoriesLoaded = 0;
   /** The leaves of the range that was found prepared last. */
   #keepFirst = -1;
@@ -309,7 +325,10 @@ export class BlockMap {
     const known = this.directories[index];
     if (known !== undefined) return known;
     const state = this.directoryStates[index]!;
-    assert(state === DirectoryState.hole || state === DirectoryState.zero, 'a stored directory is loaded before it changes');
+    assert(
+      state === DirectoryState.hole || state === DirectoryState.zero,
+      'a stored directory is loaded before it changes',
+    );
     const directory = new MapDirectory(index, state === DirectoryState.hole ? LeafState.hole : LeafState.zero);
     this.directories[index] = directory;
     this.directoryStates[index] = DirectoryState.loaded;

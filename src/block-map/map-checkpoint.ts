@@ -123,7 +123,14 @@ export class MapCheckpoint implements FreezeObserver {
       if (state === LeafState.hole || state === LeafState.zero) {
         this.#countOut(directory.objects[leaf]!);
         directory.clearReference(leaf);
-        encodeReference(bytes, this.#pageView, leaf, state === LeafState.hole ? Reference.hole : Reference.zero, 0, undefined);
+        encodeReference(
+          bytes,
+          this.#pageView,
+          leaf,
+          state === LeafState.hole ? Reference.hole : Reference.zero,
+          0,
+          undefined,
+        );
         if (state === LeafState.hole) holes++;
       } else {
         assert(directory.objects[leaf] !== Reference.hole, 'a leaf with data has a page');
@@ -166,7 +173,8 @@ export class MapCheckpoint implements FreezeObserver {
     this.#rootStates.forEach((state, directory) => {
       if (state === DirectoryState.zero) references.push({ directory, object: Reference.zero, slot: 0, tag: noTag });
       const reference = this.#rootReferences.get(directory);
-      if (state !== DirectoryState.zero && state !== DirectoryState.hole && reference !== undefined) references.push({ directory, ...reference });
+      if (state !== DirectoryState.zero && state !== DirectoryState.hole && reference !== undefined)
+        references.push({ directory, ...reference });
     });
     const bytes = encodeRoot(this.#blockCount, references);
     const region = Region.from(bytes);

@@ -72,14 +72,23 @@ export function checkLeaf(words: Uint32Array, isSegment: (index: number) => bool
       if (location !== 0) throw invalid('a block without data has a location');
       continue;
     }
-    if (location >>> 28 !== 0 || (!locationIsLarge(location) && locationPart(location) !== 0)) throw invalid('a location has a reserved bit set');
-    if (where - 1 !== lastIndex && !isSegment(where - 1)) throw invalid(`a leaf names object ${where - 1}, which is no segment`);
+    if (location >>> 28 !== 0 || (!locationIsLarge(location) && locationPart(location) !== 0))
+      throw invalid('a location has a reserved bit set');
+    if (where - 1 !== lastIndex && !isSegment(where - 1))
+      throw invalid(`a leaf names object ${where - 1}, which is no segment`);
     lastIndex = where - 1;
   }
 }
 
 /** Writes reference `index` of a directory page. `tags` holds 16 bytes a leaf. */
-export function encodeReference(target: Uint8Array, view: DataView, index: number, object: number, slot: number, tags: Uint8Array | undefined): void {
+export function encodeReference(
+  target: Uint8Array,
+  view: DataView,
+  index: number,
+  object: number,
+  slot: number,
+  tags: Uint8Array | undefined,
+): void {
   const at = index * referenceBytes;
   view.setUint32(at, object, true);
   view.setUint32(at + 4, slot, true);
@@ -125,7 +134,8 @@ export function decodeRoot(bytes: Uint8Array, isMapObject: (index: number) => bo
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const count = view.getUint32(0, true);
   if (view.getUint32(4, true) !== 0) throw invalid('map root has a reserved field set');
-  if (bytes.length !== rootPrefixBytes + count * rootReferenceBytes) throw invalid('map root length differs from its count');
+  if (bytes.length !== rootPrefixBytes + count * rootReferenceBytes)
+    throw invalid('map root length differs from its count');
   const blockCount = Number(view.getBigUint64(8, true));
   if (!Number.isSafeInteger(blockCount)) throw invalid('map root has an impossible block count');
   const references: RootReference[] = [];
@@ -133,9 +143,15 @@ export function decodeRoot(bytes: Uint8Array, isMapObject: (index: number) => bo
   for (let index = 0; index < count; index++) {
     const at = rootPrefixBytes + index * rootReferenceBytes;
     const directory = view.getUint32(at, true);
-    if (directory <= previous || directory * directoryLeaves * leafBlocks >= blockCount) throw invalid('map root is out of order');
+    if (directory <= previous || directory * directoryLeaves * leafBlocks >= blockCount)
+      throw invalid('map root is out of order');
     if (view.getUint32(at + 4, true) !== 0) throw invalid('map root has a reserved field set');
-    const reference = { directory, object: view.getUint32(at + 8, true), slot: view.getUint32(at + 12, true), tag: bytes.subarray(at + 16, at + 32) };
+    const reference = {
+      directory,
+      object: view.getUint32(at + 8, true),
+      slot: view.getUint32(at + 12, true),
+      tag: bytes.subarray(at + 16, at + 32),
+    };
     if (reference.object === Reference.hole) throw invalid('map root lists a hole');
     checkReference(reference.object, reference.slot, reference.tag, isMapObject);
     references.push(reference);

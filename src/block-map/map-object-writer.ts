@@ -65,7 +65,9 @@ export class MapObjectWriter implements PageSink {
     if (this.#object !== undefined && this.#filled + length + tagBytes > this.#bytesMax) this.#handOn();
     if (this.#object === undefined) {
       this.#object = this.#begin();
-      this.#region = new Region(Math.max(Math.min(this.#bytesMax, firstRegionBytes), mapHeaderBytes + length + tagBytes));
+      this.#region = new Region(
+        Math.max(Math.min(this.#bytesMax, firstRegionBytes), mapHeaderBytes + length + tagBytes),
+      );
       encodeMapHeader(this.#region.bytes, this.#object);
       this.#filled = mapHeaderBytes;
     }
@@ -74,7 +76,11 @@ export class MapObjectWriter implements PageSink {
     const region = this.#regionFor(at + length + tagBytes);
     this.#object.key.seal(slot, pageBlock(level, index), length, source, sourceOffset, region, at);
     this.#filled = at + length + tagBytes;
-    return { object: this.#object.index, slot, tag: Uint8Array.from(region.bytes.subarray(at + length, at + length + tagBytes)) };
+    return {
+      object: this.#object.index,
+      slot,
+      tag: Uint8Array.from(region.bytes.subarray(at + length, at + length + tagBytes)),
+    };
   }
 
   /** Every 64 pages (about 0.2 ms of sealing) others get their turn; two full objects at most wait for the disk. */

@@ -25,7 +25,15 @@ const nonceView = new DataView(nonce.buffer);
 class PlainSealingKey implements SealingKey {
   #live = true;
 
-  seal(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+  seal(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): void {
     checkSeal(slot, block, length, source, sourceOffset, target, targetOffset);
     assert(this.#live, 'a destroyed key seals nothing');
     const plaintext = source.bytes.subarray(sourceOffset, sourceOffset + length);
@@ -36,7 +44,15 @@ class PlainSealingKey implements SealingKey {
     for (let byte = 0; byte < 4; byte++) target.bytes[tagOffset + byte] = checksum >>> (8 * byte);
   }
 
-  open(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): boolean {
+  open(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): boolean {
     checkOpen(slot, block, length, source, sourceOffset, target, targetOffset);
     assert(this.#live, 'a destroyed key opens nothing');
     // Copied first, then checked: what is checked is what the caller gets.

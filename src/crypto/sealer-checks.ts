@@ -29,22 +29,51 @@ export function checkUnit(slot: number, block: number, length: number): void {
 
 /** Native code trusts these bounds; `bytes.length` is 0 once a buffer was transferred away. */
 export function checkRange(region: Region, offset: number, length: number): void {
-  assert(Number.isInteger(offset) && offset >= 0 && offset + length <= region.bytes.length, 'the range is inside its region');
+  assert(
+    Number.isInteger(offset) && offset >= 0 && offset + length <= region.bytes.length,
+    'the range is inside its region',
+  );
 }
 
-export function checkApart(source: Region, sourceOffset: number, sourceBytes: number, target: Region, targetOffset: number, targetBytes: number): void {
+export function checkApart(
+  source: Region,
+  sourceOffset: number,
+  sourceBytes: number,
+  target: Region,
+  targetOffset: number,
+  targetBytes: number,
+): void {
   if (source !== target) return;
-  assert(sourceOffset + sourceBytes <= targetOffset || targetOffset + targetBytes <= sourceOffset, 'source and target do not overlap');
+  assert(
+    sourceOffset + sourceBytes <= targetOffset || targetOffset + targetBytes <= sourceOffset,
+    'source and target do not overlap',
+  );
 }
 
-export function checkSeal(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+export function checkSeal(
+  slot: number,
+  block: number,
+  length: number,
+  source: Region,
+  sourceOffset: number,
+  target: Region,
+  targetOffset: number,
+): void {
   checkUnit(slot, block, length);
   checkRange(source, sourceOffset, length);
   checkRange(target, targetOffset, length + tagBytes);
   checkApart(source, sourceOffset, length, target, targetOffset, length + tagBytes);
 }
 
-export function checkOpen(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+export function checkOpen(
+  slot: number,
+  block: number,
+  length: number,
+  source: Region,
+  sourceOffset: number,
+  target: Region,
+  targetOffset: number,
+): void {
   checkUnit(slot, block, length);
   checkRange(source, sourceOffset, length + tagBytes);
   checkRange(target, targetOffset, length);

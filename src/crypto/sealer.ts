@@ -20,12 +20,28 @@ export type SealerName = 'openssl-ffi' | 'node-crypto' | 'none';
 /** A key ready for use. Not reentrant: one thread, one call at a time. */
 export interface SealingKey {
   /** Seals source[sourceOffset, +length) into target[targetOffset, +length + 16). Regions may be the same, ranges must not overlap. */
-  seal(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void;
+  seal(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): void;
   /**
    * Opens source[sourceOffset, +length + 16) into target[targetOffset, +length). Returns false, with
    * the target zeroed, when the tag does not match.
    */
-  open(slot: number, block: number, length: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): boolean;
+  open(
+    slot: number,
+    block: number,
+    length: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): boolean;
   /** Frees the key schedule and wipes it. Idempotent; later calls of seal and open throw. */
   destroy(): void;
 }

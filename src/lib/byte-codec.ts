@@ -109,7 +109,8 @@ export class ByteReader {
 
   zeros(count: number): void {
     const at = this.#take(count);
-    for (let index = at; index < at + count; index++) if (this.#bytes[index] !== 0) throw this.invalid('a reserved byte is set');
+    for (let index = at; index < at + count; index++)
+      if (this.#bytes[index] !== 0) throw this.invalid('a reserved byte is set');
   }
 
   /** A view of the input. */
@@ -141,10 +142,15 @@ export class ByteReader {
   version(known: number): void {
     const version = this.u16();
     if (version !== known) {
-      throw new CaissonError('invalid', 'format-version', `${this.#what} has format version ${version}, this program reads ${known}`, {
-        remedy: 'Open it with the version of Caisson that wrote it.',
-        details: { version },
-      });
+      throw new CaissonError(
+        'invalid',
+        'format-version',
+        `${this.#what} has format version ${version}, this program reads ${known}`,
+        {
+          remedy: 'Open it with the version of Caisson that wrote it.',
+          details: { version },
+        },
+      );
     }
   }
 

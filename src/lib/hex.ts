@@ -9,6 +9,7 @@ export function toHex(bytes: Uint8Array): string {
 export function fromHex(text: string, length: number): Uint8Array | undefined {
   if (text.length !== length * 2 || !/^[0-9a-f]*$/i.test(text)) return undefined;
   const bytes = new Uint8Array(length);
-  for (let index = 0; index < length; index++) bytes[index] = Number.parseInt(text.substring(index * 2, index * 2 + 2), 16);
+  for (let index = 0; index < length; index++)
+    bytes[index] = Number.parseInt(text.substring(index * 2, index * 2 + 2), 16);
   return bytes;
 }

@@ -62,7 +62,8 @@ export interface ManifestState {
   readonly blockCount: number;
   readonly durability: 0 | 1;
   /** Undefined for a map without a page: every block is a hole. */
-  readonly root: { readonly object: number; readonly slot: number; readonly bytes: number; readonly tag: Uint8Array } | undefined;
+  readonly root:
+    { readonly object: number; readonly slot: number; readonly bytes: number; readonly tag: Uint8Array } | undefined;
   readonly sequence: number;
   readonly chain: Uint8Array; // 16 bytes
   readonly nextOrdinal: number;
@@ -81,9 +82,11 @@ export function encodePublic(manifest: ManifestPublic): Uint8Array {
   writer.bytes(manifest.volumeId, 16).u64(manifest.number).u64(manifest.epoch).bytes(manifest.previousDigest, 32);
   writer.bytes(manifest.writerKey, 32).u64(manifest.floor).block(manifest.keyring);
   writer.u32(manifest.catalog.length);
-  for (const page of manifest.catalog) writer.u32(page.firstIndex).u32(page.entryCount).bytes(page.id, 16).u64(page.bytes).bytes(page.digest, 32);
+  for (const page of manifest.catalog)
+    writer.u32(page.firstIndex).u32(page.entryCount).bytes(page.id, 16).u64(page.bytes).bytes(page.digest, 32);
   writer.u32(manifest.added.length);
-  for (const object of manifest.added) writer.u8(object.kind).zeros(7).bytes(object.id, 16).u64(object.bytes).bytes(object.digest, 32);
+  for (const object of manifest.added)
+    writer.u8(object.kind).zeros(7).bytes(object.id, 16).u64(object.bytes).bytes(object.digest, 32);
   writer.u32(manifest.dropped.length);
   for (const object of manifest.dropped) writer.u8(object.kind).zeros(7).bytes(object.id, 16);
   return writer.bytes(manifest.salt, 16).finish();
@@ -126,7 +129,8 @@ export function decodeManifest(bytes: Uint8Array): DecodedManifest {
   const signature = reader.bytes(manifestSignatureBytes);
   reader.end();
   if (fields.floor > fields.number) throw reader.invalid('the floor lies above the manifest');
-  if ((fields.number === 0) !== (kind === ManifestKind.create)) throw reader.invalid('the first manifest and no other is of kind create');
+  if ((fields.number === 0) !== (kind === ManifestKind.create))
+    throw reader.invalid('the first manifest and no other is of kind create');
   return { ...fields, publicBytes, sealed, signedBytes, signature };
 }
 
@@ -172,7 +176,13 @@ function readCatalog(reader: ByteReader): CatalogReference[] {
   let next = 0;
   const count = reader.count(64);
   for (let index = 0; index < count; index++) {
-    const page = { firstIndex: reader.u32(), entryCount: reader.u32(), id: reader.bytes(16), bytes: reader.u64(), digest: reader.bytes(32) };
+    const page = {
+      firstIndex: reader.u32(),
+      entryCount: reader.u32(),
+      id: reader.bytes(16),
+      bytes: reader.u64(),
+      digest: reader.bytes(32),
+    };
     if (page.firstIndex < next || page.entryCount < 1) throw reader.invalid('catalog pages are out of order');
     next = page.firstIndex + page.entryCount;
     pages.push(page);
@@ -183,7 +193,8 @@ function readCatalog(reader: ByteReader): CatalogReference[] {
 function readAdded(reader: ByteReader): AddedObject[] {
   const objects: AddedObject[] = [];
   const count = reader.count(64);
-  for (let index = 0; index < count; index++) objects.push({ ...readKindAndId(reader), bytes: reader.u64(), digest: reader.bytes(32) });
+  for (let index = 0; index < count; index++)
+    objects.push({ ...readKindAndId(reader), bytes: reader.u64(), digest: reader.bytes(32) });
   return objects;
 }
 

@@ -40,7 +40,12 @@ export interface ReadHead {
 }
 
 /** The bytes of a manifest: public part, sealed state, signature. */
-export function buildManifest(fields: ManifestPublic, state: ManifestState, dataKey: Uint8Array, signingKey: SigningKey): Uint8Array {
+export function buildManifest(
+  fields: ManifestPublic,
+  state: ManifestState,
+  dataKey: Uint8Array,
+  signingKey: SigningKey,
+): Uint8Array {
   const publicBytes = encodePublic(fields);
   const key = manifestSealingKey(dataKey, fields);
   const sealed = sealBox(key, zeroNonce, sha256(publicBytes), encodeState(state));
@@ -50,13 +55,20 @@ export function buildManifest(fields: ManifestPublic, state: ManifestState, data
 }
 
 /** Checks digest, form, volume and signature: afterwards every public field is the writer's. */
-export function checkManifest(bytes: Uint8Array, expectedDigest: Uint8Array, volumeId: Uint8Array, name: string): ReadManifest {
+export function checkManifest(
+  bytes: Uint8Array,
+  expectedDigest: Uint8Array,
+  volumeId: Uint8Array,
+  name: string,
+): ReadManifest {
   const digest = sha256(bytes);
   if (!equalBytes(digest, expectedDigest)) throw tampered(name, 'its digest is not the one that names it');
   const manifest = decodeNamed(() => decodeManifest(bytes), name, tampered);
   if (!equalBytes(manifest.volumeId, volumeId)) throw tampered(name, 'it belongs to another volume');
-  if (!equalBytes(volumeIdFromPublicKey(manifest.writerKey), volumeId)) throw tampered(name, 'its writer key is not the one the volume id names');
-  if (!verifySignature(manifest.writerKey, join(manifestContext, manifest.signedBytes), manifest.signature)) throw tampered(name, 'its signature is wrong');
+  if (!equalBytes(volumeIdFromPublicKey(manifest.writerKey), volumeId))
+    throw tampered(name, 'its writer key is not the one the volume id names');
+  if (!verifySignature(manifest.writerKey, join(manifestContext, manifest.signedBytes), manifest.signature))
+    throw tampered(name, 'its signature is wrong');
   return { manifest, digest };
 }
 
@@ -69,7 +81,13 @@ export function openState(manifest: DecodedManifest, dataKey: Uint8Array, name: 
   return decodeNamed(() => decodeState(plaintext), name, tampered);
 }
 
-export async function readManifest(store: Store, prefix: string, volumeId: Uint8Array, number: number, digest: Uint8Array): Promise<ReadManifest> {
+export async function readManifest(
+  store: Store,
+  prefix: string,
+  volumeId: Uint8Array,
+  number: number,
+  digest: Uint8Array,
+): Promise<ReadManifest> {
   const key = manifestKey(prefix, number, digest);
   let bytes: Uint8Array;
   try {
@@ -85,14 +103,19 @@ export async function readManifest(store: Store, prefix: string, volumeId: Uint8
 
 export function buildHead(head: Head, signingKey: SigningKey): Uint8Array {
   const bytes = encodeHead(head);
-  return new ByteWriter().bytes(bytes).bytes(signingKey.sign(join(headContext, bytes)), 64).finish();
+  return new ByteWriter()
+    .bytes(bytes)
+    .bytes(signingKey.sign(join(headContext, bytes)), 64)
+    .finish();
 }
 
 export function checkHead(bytes: Uint8Array, volumeId: Uint8Array): DecodedHead {
   const head = decodeNamed(() => decodeHead(bytes), 'head', headTampered);
   if (!equalBytes(head.volumeId, volumeId)) throw headTampered('head', 'it belongs to another volume');
-  if (!equalBytes(volumeIdFromPublicKey(head.writerKey), volumeId)) throw headTampered('head', 'its writer key is not the one the volume id names');
-  if (!verifySignature(head.writerKey, join(headContext, head.signedBytes), head.signature)) throw headTampered('head', 'its signature is wrong');
+  if (!equalBytes(volumeIdFromPublicKey(head.writerKey), volumeId))
+    throw headTampered('head', 'its writer key is not the one the volume id names');
+  if (!verifySignature(head.writerKey, join(headContext, head.signedBytes), head.signature))
+    throw headTampered('head', 'its signature is wrong');
   return head;
 }
 
@@ -102,10 +125,15 @@ export async function readHead(store: Store, prefix: string, volumeId: Uint8Arra
     return { head: checkHead(bytes, volumeId), version };
   } catch (error) {
     if (isCaissonError(error, 'object-missing')) {
-      throw new CaissonError('invalid', 'volume-missing', `the store ${store.url} holds no volume ${prefix.substring(0, prefix.length - 1)}`, {
-        remedy: 'Check the store and the id; nothing was changed.',
-        cause: error,
-      });
+      throw new CaissonError(
+        'invalid',
+        'volume-missing',
+        `the store ${store.url} holds no volume ${prefix.substring(0, prefix.length - 1)}`,
+        {
+          remedy: 'Check the store and the id; nothing was changed.',
+          cause: error,
+        },
+      );
     }
     if (isCaissonError(error, 'object-too-large')) throw headTampered('head', 'it is too long', error);
     throw error;
@@ -117,7 +145,13 @@ export async function readHead(store: Store, prefix: string, volumeId: Uint8Arra
  * lost. So a swap that failed otherwise is tried once more, and where the head has changed it is read
  * back: our own bytes are success, only a head of another holder means `volume-fenced`.
  */
-export async function swapHead(store: Store, prefix: string, expected: string | null, head: Head, signingKey: SigningKey): Promise<string> {
+export async function swapHead(
+  store: Store,
+  prefix: string,
+  expected: string | null,
+  head: Head,
+  signingKey: SigningKey,
+): Promise<string> {
   const key = headKey(prefix);
   const bytes = buildHead(head, signingKey);
   for (let attempt = 0; ; attempt++) {
@@ -164,7 +198,11 @@ function manifestSealingKey(dataKey: Uint8Array, fields: ManifestPublic): Uint8A
   return deriveKey(dataKey, fields.salt, keyLabel.manifest, context);
 }
 
-function decodeNamed<T>(decode: () => T, name: string, wrap: (name: string, message: string, cause: unknown) => CaissonError): T {
+function decodeNamed<T>(
+  decode: () => T,
+  name: string,
+  wrap: (name: string, message: string, cause: unknown) => CaissonError,
+): T {
   try {
     return decode();
   } catch (error) {
@@ -174,18 +212,28 @@ function decodeNamed<T>(decode: () => T, name: string, wrap: (name: string, mess
 }
 
 function tampered(name: string, message: string, cause?: unknown): CaissonError {
-  return new CaissonError('integrity', 'manifest-tampered', `manifest ${name} is not what the volume's writer made: ${message}`, {
-    remedy: 'The store was changed from outside. Restore it from a copy that is at least as new as the anchor.',
-    details: { object: name },
-    cause,
-  });
+  return new CaissonError(
+    'integrity',
+    'manifest-tampered',
+    `manifest ${name} is not what the volume's writer made: ${message}`,
+    {
+      remedy: 'The store was changed from outside. Restore it from a copy that is at least as new as the anchor.',
+      details: { object: name },
+      cause,
+    },
+  );
 }
 
 function headTampered(name: string, message: string, cause?: unknown): CaissonError {
-  return new CaissonError('integrity', 'head-tampered', `the ${name} of the volume is not what its writer made: ${message}`, {
-    remedy: 'The store was changed from outside. Restore it from a copy that is at least as new as the anchor.',
-    cause,
-  });
+  return new CaissonError(
+    'integrity',
+    'head-tampered',
+    `the ${name} of the volume is not what its writer made: ${message}`,
+    {
+      remedy: 'The store was changed from outside. Restore it from a copy that is at least as new as the anchor.',
+      cause,
+    },
+  );
 }
 
 function join(first: Uint8Array, second: Uint8Array): Uint8Array {

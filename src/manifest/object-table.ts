@@ -7,7 +7,13 @@
  */
 import { assert } from '../lib/assert.ts';
 import { toHex } from '../lib/hex.ts';
-import { catalogEntriesMax, encodeCatalogPage, ObjectKind, type CatalogEntry, type CatalogPage } from './catalog-format.ts';
+import {
+  catalogEntriesMax,
+  encodeCatalogPage,
+  ObjectKind,
+  type CatalogEntry,
+  type CatalogPage,
+} from './catalog-format.ts';
 import type { AddedObject, CatalogReference, DroppedObject } from './manifest-format.ts';
 
 interface TableEntry {
@@ -21,7 +27,13 @@ interface TableEntry {
 }
 
 const noDigest = new Uint8Array(32);
-const unused: CatalogEntry = { kind: ObjectKind.unused, keyEpoch: 0, bytes: 0, id: new Uint8Array(16), digest: noDigest };
+const unused: CatalogEntry = {
+  kind: ObjectKind.unused,
+  keyEpoch: 0,
+  bytes: 0,
+  id: new Uint8Array(16),
+  digest: noDigest,
+};
 
 export interface TableChange {
   readonly pages: readonly { readonly page: number; readonly bytes: Uint8Array; readonly entryCount: number }[];
@@ -55,20 +67,30 @@ export class ObjectTable {
   restore(page: CatalogPage, reference: CatalogReference): void {
     while (this.#entries.length < page.firstIndex + page.entries.length) this.#entries.push(undefined);
     page.entries.forEach((entry, at) => {
-      if (entry.kind !== ObjectKind.unused) this.#entries[page.firstIndex + at] = { ...entry, lineage: page.lineage, published: true };
+      if (entry.kind !== ObjectKind.unused)
+        this.#entries[page.firstIndex + at] = { ...entry, lineage: page.lineage, published: true };
     });
     this.#references.set(page.firstIndex / catalogEntriesMax, reference);
   }
 
   /** To be called once after the last `restore`: finds the indexes that are free. */
   restored(): void {
-    for (let index = this.#entries.length - 1; index >= 0; index--) if (this.#entries[index] === undefined) this.#free.push(index);
+    for (let index = this.#entries.length - 1; index >= 0; index--)
+      if (this.#entries[index] === undefined) this.#free.push(index);
   }
 
   /** An index for an object that is being written; it is in no catalog yet. */
   allocate(kind: ObjectKind, id: Uint8Array, keyEpoch: number): number {
     const index = this.#free.pop() ?? this.#entries.length;
-    this.#entries[index] = { kind, keyEpoch, bytes: 0, id, digest: noDigest, lineage: this.#volumeId, published: false };
+    this.#entries[index] = {
+      kind,
+      keyEpoch,
+      bytes: 0,
+      id,
+      digest: noDigest,
+      lineage: this.#volumeId,
+      published: false,
+    };
     return index;
   }
 
@@ -105,7 +127,12 @@ export class ObjectTable {
     for (const page of this.#dirtyPages) {
       const entries = this.#pageEntries(page);
       if (entries.length === 0) continue;
-      const bytes = encodeCatalogPage({ firstIndex: page * catalogEntriesMax, volumeId: this.#volumeId, lineage: this.#volumeId, entries });
+      const bytes = encodeCatalogPage({
+        firstIndex: page * catalogEntriesMax,
+        volumeId: this.#volumeId,
+        lineage: this.#volumeId,
+        entries,
+      });
       pages.push({ page, bytes, entryCount: entries.length });
     }
     return { pages, added: this.#added, dropped: this.#dropped };
@@ -177,7 +204,11 @@ export class ObjectTable {
     let used = 0;
     for (let at = 0; at < catalogEntriesMax; at++) {
       const entry = this.#entries[first + at];
-      entries.push(entry?.published === true ? { kind: entry.kind, keyEpoch: entry.keyEpoch, bytes: entry.bytes, id: entry.id, digest: entry.digest } : unused);
+      entries.push(
+        entry?.published === true
+          ? { kind: entry.kind, keyEpoch: entry.keyEpoch, bytes: entry.bytes, id: entry.id, digest: entry.digest }
+          : unused,
+      );
       if (entry?.published === true) used = at + 1;
     }
     entries.length = used;

@@ -134,7 +134,12 @@ export function decodeSealedHeader(bytes: Uint8Array): SealedHeader {
   if (bytes.length !== sealedHeaderBytes) throw invalid('sealed segment header has a wrong length');
   const view = viewOf(bytes);
   requireZero(bytes, 40, 48, 'segment header');
-  return { epoch: getNumber(view, 0), ordinal: getNumber(view, 8), firstSequence: getNumber(view, 16), chain: bytes.subarray(24, 40) };
+  return {
+    epoch: getNumber(view, 0),
+    ordinal: getNumber(view, 8),
+    firstSequence: getNumber(view, 16),
+    chain: bytes.subarray(24, 40),
+  };
 }
 
 /** Writes the clear 16 bytes in front of a sealed record header. */
@@ -146,7 +151,8 @@ export function encodeClearRecord(target: Uint8Array, view: DataView, offset: nu
 
 /** Whether a record may start here: magic and the reserved bytes; the sealed header behind them decides. */
 export function isRecordMagic(view: DataView, offset: number): boolean {
-  if (view.getUint32(offset, true) !== magicRecordLow || view.getUint32(offset + 4, true) !== magicRecordHigh) return false;
+  if (view.getUint32(offset, true) !== magicRecordLow || view.getUint32(offset + 4, true) !== magicRecordHigh)
+    return false;
   return view.getUint32(offset + 8, true) === 0 && view.getUint32(offset + 12, true) === 0;
 }
 
@@ -194,7 +200,13 @@ export function decodeRecord(bytes: Uint8Array): RecordHeader {
     entries.push(entry);
   }
   if (body !== bodyBytes) throw invalid(`record body of ${bodyBytes} bytes, its units need ${body}`);
-  return { sequence: getNumber(view, 0), previousChain: bytes.subarray(8, 24), durableThrough: getNumber(view, 24), bodyBytes, entries };
+  return {
+    sequence: getNumber(view, 0),
+    previousChain: bytes.subarray(8, 24),
+    durableThrough: getNumber(view, 24),
+    bodyBytes,
+    entries,
+  };
 }
 
 function decodeEntry(bytes: Uint8Array, view: DataView, at: number): RecordEntry {
@@ -222,7 +234,12 @@ function decodeEntry(bytes: Uint8Array, view: DataView, at: number): RecordEntry
   }
 }
 
-export function encodeDirectoryPrefix(target: Uint8Array, lastSequence: number, chain: Uint8Array, entryCount: number): void {
+export function encodeDirectoryPrefix(
+  target: Uint8Array,
+  lastSequence: number,
+  chain: Uint8Array,
+  entryCount: number,
+): void {
   const view = viewOf(target);
   setNumber(view, 0, lastSequence);
   target.set(chain, 8);
@@ -247,7 +264,8 @@ export function encodeDirectoryEntry(
   setNumber(view, at + 8, block);
   view.setUint32(at + 16, slot, true);
   target.fill(0, at + 20, at + directoryEntryBytes);
-  if (tagSource !== undefined) for (let index = 0; index < tagBytes; index++) target[at + 32 + index] = tagSource[tagOffset + index]!;
+  if (tagSource !== undefined)
+    for (let index = 0; index < tagBytes; index++) target[at + 32 + index] = tagSource[tagOffset + index]!;
 }
 
 export function decodeDirectory(bytes: Uint8Array): Directory {
@@ -255,14 +273,16 @@ export function decodeDirectory(bytes: Uint8Array): Directory {
   const view = viewOf(bytes);
   const entryCount = view.getUint32(24, true);
   requireZero(bytes, 28, 32, 'directory');
-  if (bytes.length !== directoryPrefixBytes + entryCount * directoryEntryBytes) throw invalid('directory length differs from its count');
+  if (bytes.length !== directoryPrefixBytes + entryCount * directoryEntryBytes)
+    throw invalid('directory length differs from its count');
   const entries: DirectoryEntry[] = [];
   for (let index = 0; index < entryCount; index++) {
     const at = directoryPrefixBytes + index * directoryEntryBytes;
     const entry = decodeEntry(bytes, view, at);
     const slot = view.getUint32(at + 16, true);
     requireZero(bytes, at + 20, at + 32, 'directory entry');
-    if (unitBytes(entry.kind) === 0) requireZero(bytes, at + 32, at + directoryEntryBytes, 'directory entry without unit');
+    if (unitBytes(entry.kind) === 0)
+      requireZero(bytes, at + 32, at + directoryEntryBytes, 'directory entry without unit');
     entries.push({ ...entry, slot, tag: bytes.subarray(at + 32, at + directoryEntryBytes) });
   }
   return { lastSequence: getNumber(view, 0), chain: bytes.subarray(8, 24), entries };
@@ -289,10 +309,16 @@ export function decodeFooter(bytes: Uint8Array, objectBytes: number): Footer {
   if (version !== segmentVersion) throw otherVersion('segment footer', version);
   requireZero(bytes, 10, 12, 'segment footer');
   requireZero(bytes, 24, 28, 'segment footer');
-  const footer = { directoryOffset: view.getUint32(12, true), directoryBytes: view.getUint32(16, true), totalBytes: view.getUint32(20, true) };
+  const footer = {
+    directoryOffset: view.getUint32(12, true),
+    directoryBytes: view.getUint32(16, true),
+    totalBytes: view.getUint32(20, true),
+  };
   const sum = footer.directoryOffset + footer.directoryBytes + footerBytes;
-  if (footer.totalBytes !== objectBytes || sum !== objectBytes) throw invalid('segment footer lengths do not add up to the object');
-  if (footer.directoryOffset < headerBytes || footer.directoryOffset % slotBytes !== 0) throw invalid('segment directory lies at a wrong offset');
+  if (footer.totalBytes !== objectBytes || sum !== objectBytes)
+    throw invalid('segment footer lengths do not add up to the object');
+  if (footer.directoryOffset < headerBytes || footer.directoryOffset % slotBytes !== 0)
+    throw invalid('segment directory lies at a wrong offset');
   if (footer.directoryBytes < directoryPrefixBytes + tagBytes) throw invalid('segment directory is too short');
   return footer;
 }
@@ -321,8 +347,13 @@ function invalid(message: string): CaissonError {
 }
 
 function otherVersion(what: string, version: number): CaissonError {
-  return new CaissonError('invalid', 'format-version', `${what} has format version ${version}, this program reads ${segmentVersion}`, {
-    remedy: 'Open it with the version of Caisson that wrote it.',
-    details: { version },
-  });
+  return new CaissonError(
+    'invalid',
+    'format-version',
+    `${what} has format version ${version}, this program reads ${segmentVersion}`,
+    {
+      remedy: 'Open it with the version of Caisson that wrote it.',
+      details: { version },
+    },
+  );
 }

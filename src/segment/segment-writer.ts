@@ -180,7 +180,15 @@ export class SegmentWriter {
     const at = chunk.filled;
     const directoryOffset = chunk.fileStart + at;
     encodeDirectoryPrefix(this.#scratch.directory.bytes, this.lastSequence, this.chain, this.#entryCount);
-    this.#key.seal(directoryOffset / slotBytes, PieceBlock.directory, plainBytes, this.#scratch.directory, 0, chunk.region, at);
+    this.#key.seal(
+      directoryOffset / slotBytes,
+      PieceBlock.directory,
+      plainBytes,
+      this.#scratch.directory,
+      0,
+      chunk.region,
+      at,
+    );
     const footerAt = at + plainBytes + tagBytes;
     encodeFooter(chunk.region.bytes.subarray(footerAt, footerAt + footerBytes), {
       directoryOffset,
@@ -229,18 +237,39 @@ export class SegmentWriter {
 
   /** Makes sure that a record is open in the current chunk with room for `bodyBytes` more. */
   #reserve(bodyBytes: number): void {
-    if (this.#recordAt >= 0 && (this.#recordEntries === recordEntriesMax || this.#chunk.filled + bodyBytes > chunkBytes)) this.closeRecord();
+    if (
+      this.#recordAt >= 0 &&
+      (this.#recordEntries === recordEntriesMax || this.#chunk.filled + bodyBytes > chunkBytes)
+    )
+      this.closeRecord();
     if (this.#recordAt >= 0) return;
     if (this.#chunk.filled + recordHeaderBytes + bodyBytes > chunkBytes) this.#nextChunk();
     this.#recordAt = this.#chunk.filled;
     this.#chunk.filled += recordHeaderBytes;
   }
 
-  #note(kind: EntryKind, count: number, block: number, slot: number, tagSource: Uint8Array | undefined, tagOffset: number): void {
+  #note(
+    kind: EntryKind,
+    count: number,
+    block: number,
+    slot: number,
+    tagSource: Uint8Array | undefined,
+    tagOffset: number,
+  ): void {
     const scratch = this.#scratch;
     encodeEntry(scratch.recordView, this.#recordEntries++, kind, count, block);
     const at = directoryPrefixBytes + this.#entryCount++ * directoryEntryBytes;
-    encodeDirectoryEntry(scratch.directory.bytes, scratch.directoryView, at, kind, count, block, slot, tagSource, tagOffset);
+    encodeDirectoryEntry(
+      scratch.directory.bytes,
+      scratch.directoryView,
+      at,
+      kind,
+      count,
+      block,
+      slot,
+      tagSource,
+      tagOffset,
+    );
   }
 
   #nextChunk(): void {

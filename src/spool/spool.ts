@@ -83,7 +83,14 @@ export class Spool {
   }
 
   /** Writes a range; `done` is called once it is in the file, never after a failure. */
-  write(entry: SpoolEntry, position: number, source: Region, sourceOffset: number, length: number, done: () => void): void {
+  write(
+    entry: SpoolEntry,
+    position: number,
+    source: Region,
+    sourceOffset: number,
+    length: number,
+    done: () => void,
+  ): void {
     if (this.#failure !== undefined) return;
     entry.dirty = true;
     const file = entry.file;
@@ -100,7 +107,10 @@ export class Spool {
     const serial = ++this.#serial;
     entry.inFlight.push(serial);
     this.#bufferedBytes += length;
-    const written = file === undefined ? entry.opened.then((opened) => opened.write(position, source, sourceOffset, length)) : file.write(position, source, sourceOffset, length);
+    const written =
+      file === undefined
+        ? entry.opened.then((opened) => opened.write(position, source, sourceOffset, length))
+        : file.write(position, source, sourceOffset, length);
     written.then(
       () => {
         entry.inFlight.splice(entry.inFlight.indexOf(serial), 1);
@@ -135,7 +145,8 @@ export class Spool {
     entry.dirty = true;
     const cut = async (): Promise<void> => {
       const file = entry.file ?? (await entry.opened);
-      while (this.#failure === undefined && earlier.some((other) => entry.inFlight.includes(other))) await new Promise<void>((resolve) => this.#idle.push(resolve));
+      while (this.#failure === undefined && earlier.some((other) => entry.inFlight.includes(other)))
+        await new Promise<void>((resolve) => this.#idle.push(resolve));
       if (this.#failure === undefined) await file.truncate(length);
     };
     cut().then(
@@ -221,7 +232,10 @@ export class Spool {
 
   #latch(error: unknown): void {
     if (this.#failure === undefined) {
-      this.#failure = error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
+      this.#failure =
+        error instanceof CaissonError
+          ? error
+          : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
       this.#failed.reject(this.#failure);
     }
     this.#wake();

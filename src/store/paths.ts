@@ -60,7 +60,12 @@ export function spoolName(segmentId: Uint8Array): string {
 /** What a key names, or undefined when no part of Caisson makes such a key. */
 export type ParsedKey =
   | { readonly kind: 'head'; readonly volumeId: Uint8Array }
-  | { readonly kind: 'manifest'; readonly volumeId: Uint8Array; readonly manifestNumber: number; readonly digestStart: Uint8Array }
+  | {
+      readonly kind: 'manifest';
+      readonly volumeId: Uint8Array;
+      readonly manifestNumber: number;
+      readonly digestStart: Uint8Array;
+    }
   | { readonly kind: 'segment' | 'map' | 'catalog'; readonly volumeId: Uint8Array; readonly id: Uint8Array };
 
 const kindOfFolder = { segments: 'segment', maps: 'map', catalog: 'catalog' } as const;

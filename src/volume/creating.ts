@@ -21,7 +21,11 @@ const noChain = new Uint8Array(16);
 export async function createVolume(environment: VolumeEnvironment, options: CreateOptions): Promise<PublicVolumeInfo> {
   checkSize(options.size);
   if ((options.protection === 'none') !== (options.keySource.kind === 'none')) {
-    throw new CaissonError('invalid', 'argument-invalid', 'a volume without protection has no key, a sealed one needs one');
+    throw new CaissonError(
+      'invalid',
+      'argument-invalid',
+      'a volume without protection has no key, a sealed one needs one',
+    );
   }
   const { store, random, anchor } = environment;
   const keyring = await createKeyring({ source: options.keySource, random, volumeIdOf: volumeIdFromPublicKey });
@@ -58,7 +62,15 @@ export async function createVolume(environment: VolumeEnvironment, options: Crea
     const bytes = buildManifest(manifest, state, keyring.dataKey(keyring.currentKeyEpoch), signingKey);
     const digest = sha256(bytes);
     await createExact(store, manifestKey(prefix, 0, digest), bytes);
-    const head = { state: HeadState.closed, volumeId, epoch, number: 0, manifestDigest: digest, holder: random.bytes(16), writerKey: signingKey.publicKey };
+    const head = {
+      state: HeadState.closed,
+      volumeId,
+      epoch,
+      number: 0,
+      manifestDigest: digest,
+      holder: random.bytes(16),
+      writerKey: signingKey.publicKey,
+    };
     await swapHead(store, prefix, null, head, signingKey);
     await anchor.advance({ volumeId, epoch, manifestNumber: 0, manifestDigest: digest, sequence: 0, chain: noChain });
     const read = await readManifest(store, prefix, volumeId, 0, digest);

@@ -10,7 +10,8 @@ export function keySlotsOf(keyring: Uint8Array): KeySlotInfo[] {
   return readKeyringSlots(keyring).map(({ id, kind, cost }) => ({
     slot: id,
     kind,
-    description: cost === undefined ? kind : `${kind}, Argon2id ${cost.memoryKibibytes / 1024} MiB, ${cost.passes} passes`,
+    description:
+      cost === undefined ? kind : `${kind}, Argon2id ${cost.memoryKibibytes / 1024} MiB, ${cost.passes} passes`,
   }));
 }
 
@@ -31,7 +32,11 @@ export function publicInfoOf(core: VolumeCore): PublicVolumeInfo {
 }
 
 /** The same from a manifest that was checked, without any key. */
-export function publicInfoFrom(manifest: DecodedManifest, digest: Uint8Array, objects: { readonly count: number; readonly bytes: number }): PublicVolumeInfo {
+export function publicInfoFrom(
+  manifest: DecodedManifest,
+  digest: Uint8Array,
+  objects: { readonly count: number; readonly bytes: number },
+): PublicVolumeInfo {
   return {
     volumeId: toHex(manifest.volumeId),
     formatVersion: manifestVersion,

@@ -55,14 +55,22 @@ export class MapLoader implements PageLoader {
     return words;
   }
 
-  async loadDirectory(directory: number, reference: PageReference, visit: (leaf: number, object: number, slot: number, tag: Uint8Array) => void): Promise<void> {
+  async loadDirectory(
+    directory: number,
+    reference: PageReference,
+    visit: (leaf: number, object: number, slot: number, tag: Uint8Array) => void,
+  ): Promise<void> {
     const page = await this.#page(PageLevel.directory, directory, reference, directoryBytes);
-    this.#checked(reference, () => decodeDirectoryPage(page.bytes.subarray(0, directoryBytes), (index) => this.#table.isMapObject(index), visit));
+    this.#checked(reference, () =>
+      decodeDirectoryPage(page.bytes.subarray(0, directoryBytes), (index) => this.#table.isMapObject(index), visit),
+    );
   }
 
   async loadRoot(reference: PageReference, bytes: number): Promise<Root> {
     const page = await this.#page(PageLevel.root, 0, reference, bytes);
-    return this.#checked(reference, () => decodeRoot(page.bytes.subarray(0, bytes), (index) => this.#table.isMapObject(index)));
+    return this.#checked(reference, () =>
+      decodeRoot(page.bytes.subarray(0, bytes), (index) => this.#table.isMapObject(index)),
+    );
   }
 
   /** The object with this index is being written; reads of its pages wait until it is there. */
@@ -106,9 +114,11 @@ export class MapLoader implements PageLoader {
         if (isCaissonError(error, 'format-invalid')) throw this.#tampered(object.name, messageOf(error), error);
         throw error;
       }
-      if (!equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag)) throw this.#tampered(object.name, 'a page has another tag than its parent names');
+      if (!equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag))
+        throw this.#tampered(object.name, 'a page has another tag than its parent names');
       const page = new Region(length);
-      if (!object.key.open(reference.slot, pageBlock(level, index), length, sealed, 0, page, 0)) throw this.#tampered(object.name, 'a page does not authenticate');
+      if (!object.key.open(reference.slot, pageBlock(level, index), length, sealed, 0, page, 0))
+        throw this.#tampered(object.name, 'a page does not authenticate');
       return page;
     } finally {
       object.pins--;
@@ -171,7 +181,8 @@ export class MapLoader implements PageLoader {
 
   #tampered(name: string, message: string, cause?: unknown): CaissonError {
     return new CaissonError('integrity', 'map-tampered', `map object ${name} is not what was written: ${message}`, {
-      remedy: 'The store was changed from outside or is damaged. Run `caisson volume verify`, then restore the object named.',
+      remedy:
+        'The store was changed from outside or is damaged. Run `caisson volume verify`, then restore the object named.',
       details: { object: name },
       cause,
     });

@@ -39,7 +39,12 @@ export class ObjectKeys {
   }
 
   #key(label: 'segment' | 'map', id: Uint8Array, lineage: Uint8Array, keyEpoch: number): SealingKey {
-    const context = new ByteWriter().u16(segmentVersion).u8(this.protectionCode).bytes(lineage, 16).u32(keyEpoch).finish();
+    const context = new ByteWriter()
+      .u16(segmentVersion)
+      .u8(this.protectionCode)
+      .bytes(lineage, 16)
+      .u32(keyEpoch)
+      .finish();
     const bytes = deriveKey(this.#keyring.dataKey(keyEpoch), id, label, context);
     try {
       return this.#sealer.createKey(bytes);

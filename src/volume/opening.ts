@@ -63,7 +63,8 @@ async function openLocked(environment: VolumeEnvironment, options: OpenOptions, 
   try {
     const anchor = await environment.anchor.read(options.volumeId);
     if (anchor === undefined && options.acceptMissingAnchor !== true) throw anchorMissing(toHex(options.volumeId));
-    if (anchor !== undefined) await checkFreshness(environment.store, unlocked.prefix, unlocked.head.head, unlocked.newest, anchor);
+    if (anchor !== undefined)
+      await checkFreshness(environment.store, unlocked.prefix, unlocked.head.head, unlocked.newest, anchor);
     const core = await buildCore(environment, unlocked, anchor);
     if (!readOnly) await swapCoreHead(core, HeadState.open, core.published.number, core.published.digest);
     const recovered = await recover(core, anchor, readOnly, startedAt, unlocked.head.head.state === HeadState.closed);
@@ -75,7 +76,10 @@ async function openLocked(environment: VolumeEnvironment, options: OpenOptions, 
 }
 
 /** Head, manifest and keyring, each checked against the one before; changes nothing. */
-export async function unlockVolume(environment: VolumeEnvironment, options: Pick<OpenOptions, 'volumeId' | 'keySource'>): Promise<UnlockedVolume> {
+export async function unlockVolume(
+  environment: VolumeEnvironment,
+  options: Pick<OpenOptions, 'volumeId' | 'keySource'>,
+): Promise<UnlockedVolume> {
   const { store, random } = environment;
   const { volumeId } = options;
   const prefix = volumePrefix(volumeId);
@@ -84,9 +88,17 @@ export async function unlockVolume(environment: VolumeEnvironment, options: Pick
   const keyring = await openKeyring(newest.manifest.keyring, volumeId, options.keySource, random);
   try {
     if (!equalBytes(signingKeyFromSeed(keyring.signingSeed).publicKey, head.head.writerKey)) {
-      throw new CaissonError('integrity', 'keyring-tampered', 'the keyring holds another signing key than the one the volume id names');
+      throw new CaissonError(
+        'integrity',
+        'keyring-tampered',
+        'the keyring holds another signing key than the one the volume id names',
+      );
     }
-    const state = openState(newest.manifest, keyring.dataKey(keyring.currentKeyEpoch), manifestKey(prefix, newest.manifest.number, newest.digest));
+    const state = openState(
+      newest.manifest,
+      keyring.dataKey(keyring.currentKeyEpoch),
+      manifestKey(prefix, newest.manifest.number, newest.digest),
+    );
     return { prefix, head, newest, keyring, state };
   } catch (error) {
     keyring.wipe();
@@ -100,9 +112,14 @@ export async function readCatalog(store: Store, prefix: string, newest: ReadMani
   for (const reference of newest.manifest.catalog) {
     const key = catalogKey(prefix, reference.id);
     const bytes = await getNamed(store, key, reference.bytes);
-    if (bytes.length !== reference.bytes || !equalBytes(sha256(bytes), reference.digest)) throw catalogTampered(key, 'its digest is not the one in the manifest');
+    if (bytes.length !== reference.bytes || !equalBytes(sha256(bytes), reference.digest))
+      throw catalogTampered(key, 'its digest is not the one in the manifest');
     const page = decodeCatalogPage(bytes);
-    if (page.firstIndex !== reference.firstIndex || page.entries.length !== reference.entryCount || !equalBytes(page.volumeId, newest.manifest.volumeId)) {
+    if (
+      page.firstIndex !== reference.firstIndex ||
+      page.entries.length !== reference.entryCount ||
+      !equalBytes(page.volumeId, newest.manifest.volumeId)
+    ) {
       throw catalogTampered(key, 'it is not the page that the manifest names');
     }
     table.restore(page, { ...reference, id: Uint8Array.from(reference.id), digest: Uint8Array.from(reference.digest) });
@@ -117,12 +134,17 @@ async function getNamed(store: Store, key: string, bytes: number): Promise<Uint8
     return await store.get(key, bytes);
   } catch (error) {
     if (isCaissonError(error, 'object-missing')) throw catalogTampered(key, 'it is missing', error);
-    if (isCaissonError(error, 'object-too-large')) throw catalogTampered(key, 'it is longer than the manifest says', error);
+    if (isCaissonError(error, 'object-too-large'))
+      throw catalogTampered(key, 'it is longer than the manifest says', error);
     throw error;
   }
 }
 
-async function buildCore(environment: VolumeEnvironment, unlocked: UnlockedVolume, anchor: AnchorState | undefined): Promise<VolumeCore> {
+async function buildCore(
+  environment: VolumeEnvironment,
+  unlocked: UnlockedVolume,
+  anchor: AnchorState | undefined,
+): Promise<VolumeCore> {
   const { prefix, head, newest, keyring, state } = unlocked;
   const { store, random, clock } = environment;
   const tuning = tuningOf(environment);
@@ -130,7 +152,10 @@ async function buildCore(environment: VolumeEnvironment, unlocked: UnlockedVolum
   const keys = new ObjectKeys(keyring, protection, environment.sealer);
   const table = await readCatalog(store, prefix, newest);
   const loader = new MapLoader(store, table, keys);
-  const mapRoom = { makeRoom: (): Promise<void> => Promise.reject(new CaissonError('full', 'limit-exceeded', 'the block map does not fit its memory')) };
+  const mapRoom = {
+    makeRoom: (): Promise<void> =>
+      Promise.reject(new CaissonError('full', 'limit-exceeded', 'the block map does not fit its memory')),
+  };
   const map = new BlockMap(state.blockCount, tuning.mapBytesMax, loader, () => mapRoom.makeRoom());
   if (state.root !== undefined) map.restore(await loader.loadRoot(state.root, state.root.bytes));
   return {
@@ -164,7 +189,8 @@ async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolum
   for await (const object of store.list(manifestPrefix(prefix))) {
     const parsed = parseKey(object.key);
     // Older ones are remains of an interrupted cleaning: between them and the floor there may be gaps.
-    if (parsed?.kind === 'manifest' && parsed.manifestNumber < number && parsed.manifestNumber >= newest.manifest.floor) kept.push({ number: parsed.manifestNumber, digest: parsed.digestStart });
+    if (parsed?.kind === 'manifest' && parsed.manifestNumber < number && parsed.manifestNumber >= newest.manifest.floor)
+      kept.push({ number: parsed.manifestNumber, digest: parsed.digestStart });
   }
   kept.sort((left, right) => left.number - right.number);
   kept.push({ number, digest: newest.digest });
@@ -175,7 +201,10 @@ async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolum
     floor: newest.manifest.floor,
     kept,
     headVersion: head.version,
-    root: root === undefined ? undefined : { reference: { object: root.object, slot: root.slot, tag: root.tag }, bytes: root.bytes },
+    root:
+      root === undefined
+        ? undefined
+        : { reference: { object: root.object, slot: root.slot, tag: root.tag }, bytes: root.bytes },
     sequence: state.sequence,
     chain: state.chain,
     nextOrdinal: state.nextOrdinal,

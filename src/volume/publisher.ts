@@ -106,7 +106,10 @@ export class Publisher {
     core.published.chain = state.chain;
     core.published.nextOrdinal = state.nextOrdinal;
     await request.anchor();
-    const spoolNames = [...request.segments.map((segment) => segment.spoolName), ...mapObjects.map((object) => object.spoolName)];
+    const spoolNames = [
+      ...request.segments.map((segment) => segment.spoolName),
+      ...mapObjects.map((object) => object.spoolName),
+    ];
     await this.#cleanUp(spoolNames, [...emptied, ...replaced]);
   }
 
@@ -122,7 +125,8 @@ export class Publisher {
       try {
         return await area.publish(segment.spoolName, key);
       } catch (error) {
-        if (!isCaissonError(error, 'object-exists') || kind !== ManifestKind.recovery || attempt === publishAttemptsMax) throw error;
+        if (!isCaissonError(error, 'object-exists') || kind !== ManifestKind.recovery || attempt === publishAttemptsMax)
+          throw error;
       }
       if ((await environment.store.version(headKey(prefix))) !== published.headVersion) throw fenced(undefined);
       await environment.store.remove(key);
@@ -188,7 +192,13 @@ export class Publisher {
     for (const page of change.pages) {
       const id = random.bytes(16);
       await createExact(store, catalogKey(core.prefix, id), page.bytes);
-      placed.set(page.page, { firstIndex: page.page * 1024, entryCount: page.entryCount, id, bytes: page.bytes.length, digest: sha256(page.bytes) });
+      placed.set(page.page, {
+        firstIndex: page.page * 1024,
+        entryCount: page.entryCount,
+        id,
+        bytes: page.bytes.length,
+        digest: sha256(page.bytes),
+      });
     }
     const number = core.published.number + 1;
     const outdated = this.#outdated(number);
@@ -216,7 +226,8 @@ export class Publisher {
     await createExact(store, manifestKey(core.prefix, number, digest), bytes);
     await request.swap(() => swapCoreHead(core, request.headState, number, digest));
     const replaced = core.table.commit(placed).map((id) => catalogKey(core.prefix, id));
-    for (const old of core.published.kept.splice(0, outdated)) replaced.push(manifestKey(core.prefix, old.number, old.digest));
+    for (const old of core.published.kept.splice(0, outdated))
+      replaced.push(manifestKey(core.prefix, old.number, old.digest));
     core.published.number = number;
     core.published.digest = digest;
     core.published.floor = core.published.kept[0]?.number ?? number;
@@ -238,7 +249,9 @@ export class Publisher {
       for (const name of spoolNames) await core.area.remove(name);
       for (const key of keys) await core.environment.store.remove(key);
     } catch (error) {
-      core.environment.log?.('warn', 'old objects could not be removed; they take space and do no harm', { error: String(error) });
+      core.environment.log?.('warn', 'old objects could not be removed; they take space and do no harm', {
+        error: String(error),
+      });
     }
   }
 }

@@ -12,7 +12,14 @@ import { locationIsLarge, locationPart, locationSlot, Where } from '../block-map
 import { CaissonError } from '../lib/errors.ts';
 import { readUnitsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
-import { blockBytes, largeUnitBlocks, largeUnitBytes, recordHeaderBytes, slotBytes, tagBytes } from '../segment/segment-format.ts';
+import {
+  blockBytes,
+  largeUnitBlocks,
+  largeUnitBytes,
+  recordHeaderBytes,
+  slotBytes,
+  tagBytes,
+} from '../segment/segment-format.ts';
 import type { SegmentHandle, SegmentHandles } from './segment-handles.ts';
 
 const smallSealedBytes = blockBytes + tagBytes;
@@ -90,7 +97,8 @@ export class ReadPath {
       if (count - done === 1 && !locationIsLarge(location) && handle.writer === undefined) {
         const slot = locationSlot(location);
         if (!handle.reader!.tryRead(slot * slotBytes, smallSealedBytes, this.#scratch, 0)) return done;
-        if (!handle.key.open(slot, block + done, blockBytes, this.#scratch, 0, target, at)) throw this.#tampered(where - 1, block + done);
+        if (!handle.key.open(slot, block + done, blockBytes, this.#scratch, 0, target, at))
+          throw this.#tampered(where - 1, block + done);
         return done + 1;
       }
       const taken = this.#readRunNow(handle, where - 1, block + done, count - done, target, at);
@@ -100,14 +108,36 @@ export class ReadPath {
     return done;
   }
 
-  #readRunNow(handle: SegmentHandle, segment: number, block: number, count: number, target: Region, targetOffset: number): number {
+  #readRunNow(
+    handle: SegmentHandle,
+    segment: number,
+    block: number,
+    count: number,
+    target: Region,
+    targetOffset: number,
+  ): number {
     const run = this.#run;
     const chunk = handle.writer?.chunkOf(locationSlot(this.#map.location));
     // In memory only the first unit: the next may lie in another chunk, and opening is as cheap one by one.
-    this.#collect(run, segment, block, chunk === undefined ? count : Math.min(count, largeUnitBlocks), chunk === undefined ? readUnitsMax : 1);
+    this.#collect(
+      run,
+      segment,
+      block,
+      chunk === undefined ? count : Math.min(count, largeUnitBlocks),
+      chunk === undefined ? readUnitsMax : 1,
+    );
     if (handle.writer !== undefined) {
       if (chunk !== undefined) {
-        this.#openUnit(handle, run, 0, block, chunk.region, run.slots[0]! * slotBytes - chunk.fileStart, target, targetOffset);
+        this.#openUnit(
+          handle,
+          run,
+          0,
+          block,
+          chunk.region,
+          run.slots[0]! * slotBytes - chunk.fileStart,
+          target,
+          targetOffset,
+        );
         return run.counts[0]!;
       }
       if (handle.reader === undefined) return 0;
@@ -137,7 +167,11 @@ export class ReadPath {
       const large = locationIsLarge(location);
       const start = slot * slotBytes;
       const sealedBytes = large ? largeSealedBytes : smallSealedBytes;
-      if (run.unitCount > 0 && (start < end || start > end + gapBytesMax || start + sealedBytes - run.spanStart > spanBytesMax)) break;
+      if (
+        run.unitCount > 0 &&
+        (start < end || start > end + gapBytesMax || start + sealedBytes - run.spanStart > spanBytesMax)
+      )
+        break;
       if (run.unitCount === 0) run.spanStart = start;
       end = start + sealedBytes;
       const part = locationPart(location);
@@ -174,33 +208,55 @@ export class ReadPath {
       run.blocks -= run.counts[run.unitCount]!;
     }
     const last = run.unitCount - 1;
-    run.spanBytes = run.slots[last]! * slotBytes + (run.large[last] === 1 ? largeSealedBytes : smallSealedBytes) - run.spanStart;
+    run.spanBytes =
+      run.slots[last]! * slotBytes + (run.large[last] === 1 ? largeSealedBytes : smallSealedBytes) - run.spanStart;
   }
 
   #openRun(handle: SegmentHandle, run: Run, block: number, source: Region, target: Region, targetOffset: number): void {
     let blocks = 0;
     for (let index = 0; index < run.unitCount; index++) {
       const sourceOffset = run.slots[index]! * slotBytes - run.spanStart;
-      this.#openUnit(handle, run, index, block + blocks, source, sourceOffset, target, targetOffset + blocks * blockBytes);
+      this.#openUnit(
+        handle,
+        run,
+        index,
+        block + blocks,
+        source,
+        sourceOffset,
+        target,
+        targetOffset + blocks * blockBytes,
+      );
       blocks += run.counts[index]!;
     }
   }
 
   /** Opens unit `index` of the run, whose first wanted block is `block`, into the target. */
-  #openUnit(handle: SegmentHandle, run: Run, index: number, block: number, source: Region, sourceOffset: number, target: Region, targetOffset: number): void {
+  #openUnit(
+    handle: SegmentHandle,
+    run: Run,
+    index: number,
+    block: number,
+    source: Region,
+    sourceOffset: number,
+    target: Region,
+    targetOffset: number,
+  ): void {
     const slot = run.slots[index]!;
     if (run.large[index] === 0) {
-      if (!handle.key.open(slot, block, blockBytes, source, sourceOffset, target, targetOffset)) throw this.#tampered(run.segment, block);
+      if (!handle.key.open(slot, block, blockBytes, source, sourceOffset, target, targetOffset))
+        throw this.#tampered(run.segment, block);
       return;
     }
     const part = run.parts[index]!;
     const count = run.counts[index]!;
     if (count === largeUnitBlocks) {
-      if (!handle.key.open(slot, block, largeUnitBytes, source, sourceOffset, target, targetOffset)) throw this.#tampered(run.segment, block);
+      if (!handle.key.open(slot, block, largeUnitBytes, source, sourceOffset, target, targetOffset))
+        throw this.#tampered(run.segment, block);
       return;
     }
     this.#unitSegment = -1;
-    if (!handle.key.open(slot, block - part, largeUnitBytes, source, sourceOffset, this.#unit, 0)) throw this.#tampered(run.segment, block);
+    if (!handle.key.open(slot, block - part, largeUnitBytes, source, sourceOffset, this.#unit, 0))
+      throw this.#tampered(run.segment, block);
     this.#unitSegment = run.segment;
     this.#unitSlot = slot;
     this.#copyPart(part, count, target, targetOffset);
@@ -256,18 +312,30 @@ export class ReadPath {
 
   /** A segment that is shorter than it was is a change of the store from outside. */
   #named(error: unknown, segment: number): unknown {
-    if (!(error instanceof CaissonError) || (error.code !== 'format-invalid' && error.code !== 'object-missing')) return error;
-    return new CaissonError('integrity', error.code, `segment ${this.#describe(segment)} was cut off or removed: ${error.message}`, {
-      details: { object: this.#describe(segment) },
-      cause: error,
-    });
+    if (!(error instanceof CaissonError) || (error.code !== 'format-invalid' && error.code !== 'object-missing'))
+      return error;
+    return new CaissonError(
+      'integrity',
+      error.code,
+      `segment ${this.#describe(segment)} was cut off or removed: ${error.message}`,
+      {
+        details: { object: this.#describe(segment) },
+        cause: error,
+      },
+    );
   }
 
   #tampered(segment: number, block: number): CaissonError {
     const object = this.#describe(segment);
-    return new CaissonError('integrity', 'unit-tampered', `block ${block} in segment ${object} is not what was written`, {
-      remedy: 'The store was changed from outside or is damaged. Run `caisson volume verify`, then restore the object named.',
-      details: { object, block },
-    });
+    return new CaissonError(
+      'integrity',
+      'unit-tampered',
+      `block ${block} in segment ${object} is not what was written`,
+      {
+        remedy:
+          'The store was changed from outside or is damaged. Run `caisson volume verify`, then restore the object named.',
+        details: { object, block },
+      },
+    );
   }
 }

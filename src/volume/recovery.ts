@@ -24,7 +24,13 @@ export interface Recovered {
 const copyBytes = 1024 * 1024;
 const leavesMore = 64;
 
-export async function recover(core: VolumeCore, anchor: AnchorState | undefined, readOnly: boolean, startedAt: number, closed: boolean): Promise<Recovered> {
+export async function recover(
+  core: VolumeCore,
+  anchor: AnchorState | undefined,
+  readOnly: boolean,
+  startedAt: number,
+  closed: boolean,
+): Promise<Recovered> {
   const { published, environment } = core;
   const { pool } = core.map;
   const configured = pool.capacity;
@@ -33,7 +39,12 @@ export async function recover(core: VolumeCore, anchor: AnchorState | undefined,
     pool.capacity += leavesMore;
     return Promise.resolve();
   };
-  const { found, leftovers } = await findSegments(core.area, core.volumeId, core.keys, new Set(core.table.ids().keys()));
+  const { found, leftovers } = await findSegments(
+    core.area,
+    core.volumeId,
+    core.keys,
+    new Set(core.table.ids().keys()),
+  );
   const indexes = new Map<FoundSegment, number>();
   const end = await replay({
     found,
@@ -80,7 +91,9 @@ async function applyRecord(core: VolumeCore, replayed: ReplayedRecord, index: nu
   let offset = replayed.bodyOffset;
   for (const entry of replayed.record.entries) {
     if (entry.kind === EntryKind.size) {
-      await ready(() => (entry.block < map.blockCount ? map.prepare(entry.block, map.blockCount - entry.block, true) : undefined));
+      await ready(() =>
+        entry.block < map.blockCount ? map.prepare(entry.block, map.blockCount - entry.block, true) : undefined,
+      );
       map.resize(entry.block);
       continue;
     }
@@ -96,7 +109,11 @@ async function ready(prepare: () => Promise<void> | undefined): Promise<void> {
   for (let preparing = prepare(); preparing !== undefined; preparing = prepare()) await preparing;
 }
 
-async function publishRecovered(core: VolumeCore, end: ReplayEnd, indexes: ReadonlyMap<FoundSegment, number>): Promise<void> {
+async function publishRecovered(
+  core: VolumeCore,
+  end: ReplayEnd,
+  indexes: ReadonlyMap<FoundSegment, number>,
+): Promise<void> {
   const segments: FinishedSegment[] = [];
   for (const { segment, validBytes, stable } of end.segments) {
     const name = stable ? segment.name : await copyPrefix(core, segment, validBytes);
@@ -104,7 +121,14 @@ async function publishRecovered(core: VolumeCore, end: ReplayEnd, indexes: Reado
     const handle = core.handles.get(index)!;
     const digest = core.digester.digest(core.prefix, name, validBytes);
     digest.catch(() => undefined);
-    segments.push({ index, segmentId: segment.segmentId, spoolName: name, bytes: validBytes, digest, release: () => core.handles.release(handle) });
+    segments.push({
+      index,
+      segmentId: segment.segmentId,
+      spoolName: name,
+      bytes: validBytes,
+      digest,
+      release: () => core.handles.release(handle),
+    });
   }
   const original = end.segments.filter((entry) => !entry.stable).map((entry) => entry.segment.name);
   await new Publisher(core).publish({

@@ -64,7 +64,11 @@ export interface ReplayEnd {
    * directory and a record behind it is known durable, so all of it is on stable storage; of any other it
    * is not known, even if all of it can be read: after a failed sync the system may show what it never wrote.
    */
-  readonly segments: readonly { readonly segment: FoundSegment; readonly validBytes: number; readonly stable: boolean }[];
+  readonly segments: readonly {
+    readonly segment: FoundSegment;
+    readonly validBytes: number;
+    readonly stable: boolean;
+  }[];
   /** Spool files that are no part of the volume's history: torn beginnings, leftovers. */
   readonly leftovers: readonly string[];
 }
@@ -82,21 +86,34 @@ export async function findSegments(
 ): Promise<{ readonly found: FoundSegment[]; readonly leftovers: string[] }> {
   const files = await area.list();
   if (files.length > spoolFilesMax) {
-    throw new CaissonError('full', 'limit-exceeded', `the spool holds ${files.length} files, at most ${spoolFilesMax} are read`, {
-      details: { limit: spoolFilesMax },
-    });
+    throw new CaissonError(
+      'full',
+      'limit-exceeded',
+      `the spool holds ${files.length} files, at most ${spoolFilesMax} are read`,
+      {
+        details: { limit: spoolFilesMax },
+      },
+    );
   }
   const found: FoundSegment[] = [];
   const leftovers: string[] = [];
   for (const file of files) {
-    const segment = parseSpoolName(file.key) === undefined || published.has(file.key) ? undefined : await openSegment(area, file.key, volumeId, keys);
+    const segment =
+      parseSpoolName(file.key) === undefined || published.has(file.key)
+        ? undefined
+        : await openSegment(area, file.key, volumeId, keys);
     if (segment === undefined) leftovers.push(file.key);
     else found.push(segment);
   }
   return { found, leftovers };
 }
 
-async function openSegment(area: SpoolArea, name: string, volumeId: Uint8Array, keys: ObjectKeys): Promise<FoundSegment | undefined> {
+async function openSegment(
+  area: SpoolArea,
+  name: string,
+  volumeId: Uint8Array,
+  keys: ObjectKeys,
+): Promise<FoundSegment | undefined> {
   const reader = await area.open(name);
   const segment = reader.size < headerBytes ? undefined : await readHeader(name, reader, volumeId, keys);
   if (segment === undefined) await reader.close();
@@ -104,7 +121,12 @@ async function openSegment(area: SpoolArea, name: string, volumeId: Uint8Array, 
 }
 
 /** Undefined for a file that never became a segment, or is none of ours: a map object, a torn header. */
-async function readHeader(name: string, reader: ObjectReader, volumeId: Uint8Array, keys: ObjectKeys): Promise<FoundSegment | undefined> {
+async function readHeader(
+  name: string,
+  reader: ObjectReader,
+  volumeId: Uint8Array,
+  keys: ObjectKeys,
+): Promise<FoundSegment | undefined> {
   const region = new Region(headerBytes);
   await reader.read(0, headerBytes, region, 0);
   try {
@@ -115,7 +137,9 @@ async function readHeader(name: string, reader: ObjectReader, volumeId: Uint8Arr
     const segmentId = Uint8Array.from(clear.segmentId);
     const key = keys.segmentKey(segmentId, volumeId, clear.keyEpoch);
     const plain = new Region(sealedHeaderBytes);
-    if (!key.open(clearHeaderBytes / slotBytes, PieceBlock.header, sealedHeaderBytes, region, clearHeaderBytes, plain, 0)) {
+    if (
+      !key.open(clearHeaderBytes / slotBytes, PieceBlock.header, sealedHeaderBytes, region, clearHeaderBytes, plain, 0)
+    ) {
       key.destroy();
       return undefined;
     }
@@ -191,7 +215,13 @@ class Walker {
       const validBytes = await this.#walkSegment(segment);
       // Without directory the writer may still be adding to the file, dead as it seems.
       const whole = await this.#isDirectoryEnd(segment, validBytes);
-      if (this.#recordCount > before) segments.push({ segment, validBytes: whole ? segment.reader.size : validBytes, whole, lastSequence: this.#sequence });
+      if (this.#recordCount > before)
+        segments.push({
+          segment,
+          validBytes: whole ? segment.reader.size : validBytes,
+          whole,
+          lastSequence: this.#sequence,
+        });
       else used.delete(segment);
       this.#tried.add(segment);
       if (!whole) this.#tornBytes += segment.reader.size - validBytes;
@@ -208,7 +238,11 @@ class Walker {
       recordCount: this.#recordCount,
       bytes: this.#bytes,
       tornBytes: this.#tornBytes,
-      segments: segments.map(({ segment, validBytes, whole, lastSequence }) => ({ segment, validBytes, stable: whole && lastSequence < this.#durableThrough })),
+      segments: segments.map(({ segment, validBytes, whole, lastSequence }) => ({
+        segment,
+        validBytes,
+        stable: whole && lastSequence < this.#durableThrough,
+      })),
       leftovers,
     };
   }
@@ -223,7 +257,12 @@ class Walker {
     for (const segment of this.#options.found) {
       const { header } = segment;
       if (this.#tried.has(segment)) continue;
-      if (header.ordinal !== this.#ordinal || header.firstSequence !== this.#sequence + 1 || !equalBytes(header.chain, this.#chain)) continue;
+      if (
+        header.ordinal !== this.#ordinal ||
+        header.firstSequence !== this.#sequence + 1 ||
+        !equalBytes(header.chain, this.#chain)
+      )
+        continue;
       if (anchor !== undefined && this.#sequence >= anchor.sequence && header.epoch < anchor.epoch) continue;
       if (best === undefined || header.epoch > best.header.epoch) best = segment;
     }
@@ -256,13 +295,29 @@ class Walker {
   async #readRecord(segment: FoundSegment, offset: number): Promise<RecordHeader | undefined> {
     const start = await this.#window(segment, offset, recordBytesMax);
     const record = this.#openRecordHeader(segment, offset, start);
-    if (record === undefined || record.sequence !== this.#sequence + 1 || !equalBytes(record.previousChain, this.#chain)) return undefined;
+    if (
+      record === undefined ||
+      record.sequence !== this.#sequence + 1 ||
+      !equalBytes(record.previousChain, this.#chain)
+    )
+      return undefined;
     if (offset + recordHeaderBytes + record.bodyBytes > this.#windowEnd) return undefined;
     let at = recordHeaderBytes;
     for (const entry of record.entries) {
       const sealedBytes = unitBytes(entry.kind);
       if (sealedBytes === 0) continue;
-      if (!segment.key.open((offset + at) / slotBytes, entry.block, sealedBytes - tagBytes, this.#region, start + at, this.#plain, 0)) return undefined;
+      if (
+        !segment.key.open(
+          (offset + at) / slotBytes,
+          entry.block,
+          sealedBytes - tagBytes,
+          this.#region,
+          start + at,
+          this.#plain,
+          0,
+        )
+      )
+        return undefined;
       at += sealedBytes;
     }
     return record;
@@ -273,7 +328,8 @@ class Walker {
     if (!isRecordMagic(this.#view, at)) return undefined;
     const sealedAt = at + clearRecordBytes;
     const slot = (offset + clearRecordBytes) / slotBytes;
-    if (!segment.key.open(slot, PieceBlock.record, sealedRecordBytes, this.#region, sealedAt, this.#plain, 0)) return undefined;
+    if (!segment.key.open(slot, PieceBlock.record, sealedRecordBytes, this.#region, sealedAt, this.#plain, 0))
+      return undefined;
     // A copy: the plain region is used again for the units.
     return decodeRecord(Uint8Array.from(this.#plain.bytes.subarray(0, sealedRecordBytes)));
   }
@@ -304,7 +360,15 @@ class Walker {
     const sealed = rest - footerBytes - tagBytes;
     if (sealed <= 0) return false;
     const start = await this.#window(segment, offset, rest);
-    return segment.key.open(offset / slotBytes, PieceBlock.directory, sealed, this.#region, start, new Region(sealed), 0);
+    return segment.key.open(
+      offset / slotBytes,
+      PieceBlock.directory,
+      sealed,
+      this.#region,
+      start,
+      new Region(sealed),
+      0,
+    );
   }
 
   /**
@@ -317,7 +381,8 @@ class Walker {
       const known = walked.find((entry) => entry.segment === segment);
       if (known?.whole === true) continue;
       // An earlier epoch's tail was given up on purpose; only what claims to follow this history counts.
-      if (segment.header.firstSequence < (last?.segment.header.firstSequence ?? this.#options.start.sequence + 1)) continue;
+      if (segment.header.firstSequence < (last?.segment.header.firstSequence ?? this.#options.start.sequence + 1))
+        continue;
       if (last !== undefined && segment.header.epoch < last.segment.header.epoch) continue;
       await this.#scanForClaims(segment, known?.validBytes ?? headerBytes);
     }
@@ -346,22 +411,33 @@ class Walker {
     const { anchor } = this.#options;
     if (anchor === undefined || anchor.sequence !== this.#sequence || equalBytes(anchor.chain, this.#chain)) return;
     throw new CaissonError('integrity', 'forked', `the store and the anchor disagree about record ${anchor.sequence}`, {
-      remedy: 'The store shows another history than the one this volume wrote. Restore the store that belongs to the anchor.',
+      remedy:
+        'The store shows another history than the one this volume wrote. Restore the store that belongs to the anchor.',
       details: { sequence: anchor.sequence },
     });
   }
 
   #rolledBack(anchor: AnchorState): CaissonError {
-    return new CaissonError('integrity', 'rolled-back', `rolled back: the store ends at record ${this.#sequence}, the anchor has record ${anchor.sequence}`, {
-      remedy: 'Put the newest state of the store back. Nothing was changed.',
-      details: { storeSequence: this.#sequence, anchorSequence: anchor.sequence },
-    });
+    return new CaissonError(
+      'integrity',
+      'rolled-back',
+      `rolled back: the store ends at record ${this.#sequence}, the anchor has record ${anchor.sequence}`,
+      {
+        remedy: 'Put the newest state of the store back. Nothing was changed.',
+        details: { storeSequence: this.#sequence, anchorSequence: anchor.sequence },
+      },
+    );
   }
 
   #lostRecord(segment: FoundSegment, lost: number, claim: number): CaissonError {
-    return new CaissonError('integrity', 'record-tampered', `record ${lost} was on stable storage (record ${claim} of ${segment.name} says so) and is damaged or gone`, {
-      remedy: 'The spool was changed from outside. Restore it from a copy; nothing was changed.',
-      details: { object: segment.name, sequence: lost },
-    });
+    return new CaissonError(
+      'integrity',
+      'record-tampered',
+      `record ${lost} was on stable storage (record ${claim} of ${segment.name} says so) and is damaged or gone`,
+      {
+        remedy: 'The spool was changed from outside. Restore it from a copy; nothing was changed.',
+        details: { object: segment.name, sequence: lost },
+      },
+    );
   }
 }

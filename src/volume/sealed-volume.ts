@@ -88,9 +88,18 @@ export class SealedVolume implements Volume {
       onFinished: (segment) => this.#segmentFinished(segment),
     });
     this.#reader = new ReadPath(core.map, core.handles, (segment) => this.#nameOf(segment));
-    this.#writer = new WritePath({ map: core.map, log: this.#log, reader: this.#reader, check: () => this.#checkWritable() });
-    this.#anchors = new AnchorKeeper(core.environment.anchor, core.environment.clock, core.tuning.anchorMilliseconds, (error) =>
-      core.environment.log?.('warn', 'the anchor could not be advanced; it is tried again', { error: String(error) }),
+    this.#writer = new WritePath({
+      map: core.map,
+      log: this.#log,
+      reader: this.#reader,
+      check: () => this.#checkWritable(),
+    });
+    this.#anchors = new AnchorKeeper(
+      core.environment.anchor,
+      core.environment.clock,
+      core.tuning.anchorMilliseconds,
+      (error) =>
+        core.environment.log?.('warn', 'the anchor could not be advanced; it is tried again', { error: String(error) }),
     );
     this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors);
     this.#publisher = new Publisher(core);
@@ -107,7 +116,8 @@ export class SealedVolume implements Volume {
     this.#reads++;
     this.#bytesRead += length;
     if (length === 0) return;
-    if (offset % blockBytes === 0 && length % blockBytes === 0) return this.#reader.readBlocks(offset / blockBytes, length / blockBytes, target, targetOffset);
+    if (offset % blockBytes === 0 && length % blockBytes === 0)
+      return this.#reader.readBlocks(offset / blockBytes, length / blockBytes, target, targetOffset);
     return this.#readParts(offset, length, target, targetOffset);
   }
 
@@ -163,7 +173,9 @@ export class SealedVolume implements Volume {
     const count = Math.ceil((offset + length) / blockBytes) - first;
     if (count === 0) return [];
     const found = this.#core.map.extents(first, count, countMax);
-    return found.length > 0 ? this.#clip(found, offset, length) : this.#extentsSlowly(first, count, countMax, offset, length);
+    return found.length > 0
+      ? this.#clip(found, offset, length)
+      : this.#extentsSlowly(first, count, countMax, offset, length);
   }
 
   async resize(size: number): Promise<void> {
@@ -177,8 +189,10 @@ export class SealedVolume implements Volume {
 
   pressure(): Promise<void> | undefined {
     const { tuning } = this.#core;
-    if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax) return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
-    if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined) return this.#checkpointing.catch(() => undefined);
+    if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax)
+      return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
+    if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined)
+      return this.#checkpointing.catch(() => undefined);
     return undefined;
   }
 
@@ -276,7 +290,8 @@ export class SealedVolume implements Volume {
         segments,
         commit: () => this.#commit(),
         swap: (swap) => this.#committer.whileSwapping(swap),
-        anchor: () => this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
+        anchor: () =>
+          this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
       })
       .then(() => {
         this.#checkpoints++;
@@ -302,9 +317,20 @@ export class SealedVolume implements Volume {
     const digest = settled.then(() => core.digester.digest(core.prefix, name, bytes));
     // Awaited by the publisher; a failure before that latches and must not count as unhandled.
     digest.catch(async (error: unknown) => this.#latch(await this.#committer.explain(error)));
-    this.#finished.push({ index: segment.index, segmentId: segment.writer.segmentId, spoolName: name, bytes, digest, release: () => this.#releaseSegment(segment) });
+    this.#finished.push({
+      index: segment.index,
+      segmentId: segment.writer.segmentId,
+      spoolName: name,
+      bytes,
+      digest,
+      release: () => this.#releaseSegment(segment),
+    });
     this.#unpublishedBytes += bytes;
-    if (this.#unpublishedBytes >= core.tuning.checkpointBytes && this.#checkpointing === undefined && this.#closing === undefined) {
+    if (
+      this.#unpublishedBytes >= core.tuning.checkpointBytes &&
+      this.#checkpointing === undefined &&
+      this.#closing === undefined
+    ) {
       // In a turn of its own: a segment fills up in the middle of a write.
       queueMicrotask(() => this.#checkpointInBackground());
     }
@@ -355,7 +381,10 @@ export class SealedVolume implements Volume {
     while (this.#checkpointing !== undefined) await this.#checkpointing;
     const changed = this.#finished.length > 0 || this.#log.openBytes > 0;
     if (changed) await this.#startCheckpoint(ManifestKind.close, HeadState.closed);
-    else await this.#committer.whileSwapping(() => swapCoreHead(this.#core, HeadState.closed, this.#core.published.number, this.#core.published.digest));
+    else
+      await this.#committer.whileSwapping(() =>
+        swapCoreHead(this.#core, HeadState.closed, this.#core.published.number, this.#core.published.digest),
+      );
   }
 
   async #readParts(offset: number, length: number, target: Region, targetOffset: number): Promise<void> {
@@ -377,14 +406,24 @@ export class SealedVolume implements Volume {
     }
   }
 
-  async #extentsSlowly(first: number, count: number, countMax: number, offset: number, length: number): Promise<Extent[]> {
+  async #extentsSlowly(
+    first: number,
+    count: number,
+    countMax: number,
+    offset: number,
+    length: number,
+  ): Promise<Extent[]> {
     const preparing = this.#core.map.prepare(first, 1, false);
     if (preparing !== undefined) await preparing;
     return this.#clip(this.#core.map.extents(first, count, countMax), offset, length);
   }
 
   /** Block extents cut to the bytes asked for. */
-  #clip(found: readonly { readonly blocks: number; readonly kind: 'data' | 'hole' | 'zero' }[], offset: number, length: number): Extent[] {
+  #clip(
+    found: readonly { readonly blocks: number; readonly kind: 'data' | 'hole' | 'zero' }[],
+    offset: number,
+    length: number,
+  ): Extent[] {
     const result: Extent[] = [];
     let at = Math.floor(offset / blockBytes) * blockBytes;
     for (const extent of found) {
@@ -424,23 +463,36 @@ export class SealedVolume implements Volume {
 
   #checkRange(offset: number, length: number): void {
     if (offset >= 0 && length >= 0 && offset + length <= this.size) return;
-    throw new CaissonError('invalid', 'range-outside', `bytes ${offset} to ${offset + length} reach beyond the volume's ${this.size}`);
+    throw new CaissonError(
+      'invalid',
+      'range-outside',
+      `bytes ${offset} to ${offset + length} reach beyond the volume's ${this.size}`,
+    );
   }
 
   #latch(error: unknown): void {
     if (this.#failure !== undefined) return;
-    this.#failure = error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the volume failed', { cause: error });
+    this.#failure =
+      error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the volume failed', { cause: error });
     this.#spool.fail(this.#failure);
-    this.#core.environment.log?.('error', 'the volume is latched read-only', { error: this.#failure.message, code: this.#failure.code });
+    this.#core.environment.log?.('error', 'the volume is latched read-only', {
+      error: this.#failure.message,
+      code: this.#failure.code,
+    });
   }
 
   #latchedError(): CaissonError {
     const failure = this.#failure!;
     if (failure.kind === 'fenced') return failure;
-    return new CaissonError(failure.kind, failure.kind === 'full' ? failure.code : 'volume-latched', `the volume takes no more writes: ${failure.message}`, {
-      remedy: 'Mend the cause, then close and open the volume again; everything that was flushed is safe.',
-      cause: failure,
-    });
+    return new CaissonError(
+      failure.kind,
+      failure.kind === 'full' ? failure.code : 'volume-latched',
+      `the volume takes no more writes: ${failure.message}`,
+      {
+        remedy: 'Mend the cause, then close and open the volume again; everything that was flushed is safe.',
+        cause: failure,
+      },
+    );
   }
 }
 

@@ -51,14 +51,30 @@ export class SegmentHandles {
 
   /** Adds a segment that this process writes. */
   addWriter(index: number, key: SealingKey, writer: SegmentWriter): SegmentHandle {
-    const handle: SegmentHandle = { index, key, reader: undefined, writer, used: true, pins: 0, close: () => Promise.resolve() };
+    const handle: SegmentHandle = {
+      index,
+      key,
+      reader: undefined,
+      writer,
+      used: true,
+      pins: 0,
+      close: () => Promise.resolve(),
+    };
     this.#handles[index] = handle;
     return handle;
   }
 
   /** Adds a segment that recovery found in the spool. */
   addFound(index: number, key: SealingKey, reader: ObjectReader): SegmentHandle {
-    const handle: SegmentHandle = { index, key, reader, writer: undefined, used: true, pins: 0, close: () => reader.close() };
+    const handle: SegmentHandle = {
+      index,
+      key,
+      reader,
+      writer: undefined,
+      used: true,
+      pins: 0,
+      close: () => reader.close(),
+    };
     this.#handles[index] = handle;
     return handle;
   }
@@ -100,16 +116,32 @@ export class SegmentHandles {
       reader = await this.#store.open(key);
     } catch (error) {
       if (!isCaissonError(error, 'object-missing')) throw error;
-      throw new CaissonError('integrity', 'object-missing', `segment ${key} is missing from the store`, { details: { object: key }, cause: error });
+      throw new CaissonError('integrity', 'object-missing', `segment ${key} is missing from the store`, {
+        details: { object: key },
+        cause: error,
+      });
     }
     if (reader.size !== entry.bytes) {
       await reader.close();
-      throw new CaissonError('integrity', 'digest-mismatch', `segment ${key} has ${reader.size} bytes, the signed catalog says ${entry.bytes}`, {
-        details: { object: key },
-      });
+      throw new CaissonError(
+        'integrity',
+        'digest-mismatch',
+        `segment ${key} has ${reader.size} bytes, the signed catalog says ${entry.bytes}`,
+        {
+          details: { object: key },
+        },
+      );
     }
     const sealingKey = this.#keys.segmentKey(entry.id, entry.lineage, entry.keyEpoch);
-    const handle: SegmentHandle = { index, key: sealingKey, reader, writer: undefined, used: true, pins: 0, close: () => reader.close() };
+    const handle: SegmentHandle = {
+      index,
+      key: sealingKey,
+      reader,
+      writer: undefined,
+      used: true,
+      pins: 0,
+      close: () => reader.close(),
+    };
     this.#handles[index] = handle;
     this.#clock.push(handle);
     this.#shrink();

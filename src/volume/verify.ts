@@ -67,12 +67,18 @@ export async function verifyPublic(environment: VolumeEnvironment, part: VerifyP
 }
 
 /** Reads every block that holds data; adds to `report` what it finds. */
-export async function verifyBlocks(volume: Volume, report: VerifyReport, onProgress: Progress | undefined): Promise<VerifyReport> {
+export async function verifyBlocks(
+  volume: Volume,
+  report: VerifyReport,
+  onProgress: Progress | undefined,
+): Promise<VerifyReport> {
   const findings = [...report.findings];
   const region = new Region(readBlocks * blockBytes);
   let unitsChecked = 0;
-  for (let offset = 0; offset < volume.size; ) {
-    const extents = await attempt(findings, 'block map', async () => volume.extents(offset, volume.size - offset, 1024));
+  for (let offset = 0; offset < volume.size;) {
+    const extents = await attempt(findings, 'block map', async () =>
+      volume.extents(offset, volume.size - offset, 1024),
+    );
     if (extents === undefined || extents.length === 0) break;
     for (const extent of extents) {
       if (!extent.zero) unitsChecked += await readExtent(volume, offset, extent.length, region, findings);
@@ -83,18 +89,32 @@ export async function verifyBlocks(volume: Volume, report: VerifyReport, onProgr
   return { ...report, public: false, unitsChecked, findings };
 }
 
-async function readExtent(volume: Volume, offset: number, length: number, region: Region, findings: VerifyFinding[]): Promise<number> {
+async function readExtent(
+  volume: Volume,
+  offset: number,
+  length: number,
+  region: Region,
+  findings: VerifyFinding[],
+): Promise<number> {
   let read = 0;
   for (let at = 0; at < length; at += region.length) {
     const count = Math.min(region.length, length - at);
     if (await readable(volume, offset + at, count, region, undefined)) read += count / blockBytes;
     // One bad block must not hide its neighbours: look at each alone.
-    else for (let block = 0; block < count; block += blockBytes) if (await readable(volume, offset + at + block, blockBytes, region, findings)) read++;
+    else
+      for (let block = 0; block < count; block += blockBytes)
+        if (await readable(volume, offset + at + block, blockBytes, region, findings)) read++;
   }
   return read;
 }
 
-async function readable(volume: Volume, offset: number, length: number, region: Region, findings: VerifyFinding[] | undefined): Promise<boolean> {
+async function readable(
+  volume: Volume,
+  offset: number,
+  length: number,
+  region: Region,
+  findings: VerifyFinding[] | undefined,
+): Promise<boolean> {
   try {
     await volume.read(offset, length, region, 0);
     return true;
@@ -104,7 +124,12 @@ async function readable(volume: Volume, offset: number, length: number, region: 
   }
 }
 
-async function readChain(environment: VolumeEnvironment, prefix: string, volumeId: Uint8Array, findings: VerifyFinding[]): Promise<ChainResult | undefined> {
+async function readChain(
+  environment: VolumeEnvironment,
+  prefix: string,
+  volumeId: Uint8Array,
+  findings: VerifyFinding[],
+): Promise<ChainResult | undefined> {
   const { store } = environment;
   const newest = await attempt(findings, 'head', async () => {
     const { head } = await readHead(store, prefix, volumeId);
@@ -115,7 +140,9 @@ async function readChain(environment: VolumeEnvironment, prefix: string, volumeI
   let read = newest;
   while (read.manifest.number > newest.manifest.floor) {
     const { number, previousDigest } = read.manifest;
-    const previous = await attempt(findings, `manifest ${number - 1}`, () => readManifest(store, prefix, volumeId, number - 1, previousDigest));
+    const previous = await attempt(findings, `manifest ${number - 1}`, () =>
+      readManifest(store, prefix, volumeId, number - 1, previousDigest),
+    );
     if (previous === undefined) break;
     manifests.push({ number: previous.manifest.number, digest: previous.digest });
     read = previous;
@@ -132,11 +159,21 @@ function* objectsOf(table: ObjectTable): Generator<{ key: string; bytes: number;
   }
 }
 
-async function checkObject(environment: VolumeEnvironment, key: string, bytes: number, digest: Uint8Array): Promise<VerifyFinding | undefined> {
+async function checkObject(
+  environment: VolumeEnvironment,
+  key: string,
+  bytes: number,
+  digest: Uint8Array,
+): Promise<VerifyFinding | undefined> {
   try {
     const reader = await environment.store.open(key);
     try {
-      if (reader.size !== bytes) return { code: 'digest-mismatch', object: key, message: `it has ${reader.size} bytes, the signed catalog says ${bytes}` };
+      if (reader.size !== bytes)
+        return {
+          code: 'digest-mismatch',
+          object: key,
+          message: `it has ${reader.size} bytes, the signed catalog says ${bytes}`,
+        };
       const running = startDigest();
       const piece = new Region(pieceBytes);
       for (let at = 0; at < bytes; at += pieceBytes) {
@@ -145,7 +182,9 @@ async function checkObject(environment: VolumeEnvironment, key: string, bytes: n
         running.update(piece.bytes.subarray(0, count));
         await environment.clock.turn();
       }
-      return equalBytes(running.finish(), digest) ? undefined : { code: 'digest-mismatch', object: key, message: 'its bytes are not the ones the writer signed' };
+      return equalBytes(running.finish(), digest)
+        ? undefined
+        : { code: 'digest-mismatch', object: key, message: 'its bytes are not the ones the writer signed' };
     } finally {
       await reader.close();
     }
@@ -155,20 +194,33 @@ async function checkObject(environment: VolumeEnvironment, key: string, bytes: n
 }
 
 /** A writer that published meanwhile may have deleted what we looked for: judge again by the newer manifest. */
-async function settleFindings(environment: VolumeEnvironment, prefix: string, volumeId: Uint8Array, judged: ReadManifest, findings: VerifyFinding[]): Promise<VerifyFinding[]> {
+async function settleFindings(
+  environment: VolumeEnvironment,
+  prefix: string,
+  volumeId: Uint8Array,
+  judged: ReadManifest,
+  findings: VerifyFinding[],
+): Promise<VerifyFinding[]> {
   if (findings.length === 0) return findings;
   try {
     const { head } = await readHead(environment.store, prefix, volumeId);
     if (head.number === judged.manifest.number) return findings;
     const newer = await readManifest(environment.store, prefix, volumeId, head.number, head.manifestDigest);
-    const named = new Set([...objectsOf(await readCatalog(environment.store, prefix, newer))].map((object) => object.key));
+    const named = new Set(
+      [...objectsOf(await readCatalog(environment.store, prefix, newer))].map((object) => object.key),
+    );
     return findings.filter((finding) => finding.code !== 'object-missing' || named.has(finding.object));
   } catch {
     return findings;
   }
 }
 
-async function findOrphans(environment: VolumeEnvironment, prefix: string, table: ObjectTable, chain: ChainResult): Promise<string[]> {
+async function findOrphans(
+  environment: VolumeEnvironment,
+  prefix: string,
+  table: ObjectTable,
+  chain: ChainResult,
+): Promise<string[]> {
   const known = new Set([...objectsOf(table)].map((object) => object.key));
   for (const reference of chain.newest.manifest.catalog) known.add(catalogKey(prefix, reference.id));
   for (const manifest of chain.manifests) known.add(manifestKey(prefix, manifest.number, manifest.digest));
@@ -180,12 +232,22 @@ async function findOrphans(environment: VolumeEnvironment, prefix: string, table
   return orphans.sort();
 }
 
-export async function freshnessOf(environment: VolumeEnvironment, prefix: string, volumeId: Uint8Array): Promise<VerifyReport['freshness']> {
+export async function freshnessOf(
+  environment: VolumeEnvironment,
+  prefix: string,
+  volumeId: Uint8Array,
+): Promise<VerifyReport['freshness']> {
   const anchor = await environment.anchor.read(volumeId);
   if (anchor === undefined) return 'not-checked';
   try {
     const { head } = await readHead(environment.store, prefix, volumeId);
-    await checkFreshness(environment.store, prefix, head, await readManifest(environment.store, prefix, volumeId, head.number, head.manifestDigest), anchor);
+    await checkFreshness(
+      environment.store,
+      prefix,
+      head,
+      await readManifest(environment.store, prefix, volumeId, head.number, head.manifestDigest),
+      anchor,
+    );
     return 'current';
   } catch (error) {
     if (isCaissonError(error, 'rolled-back')) return 'rolled-back';
@@ -212,7 +274,11 @@ export function emptyReport(volumeId: Uint8Array, findings: readonly VerifyFindi
 
 export function findingOf(error: unknown, object: string): VerifyFinding {
   const named = error instanceof CaissonError ? error.details['object'] : undefined;
-  return { code: error instanceof CaissonError ? error.code : 'store-io', object: typeof named === 'string' ? named : object, message: messageOf(error) };
+  return {
+    code: error instanceof CaissonError ? error.code : 'store-io',
+    object: typeof named === 'string' ? named : object,
+    message: messageOf(error),
+  };
 }
 
 /** Runs a step; an integrity error becomes a finding, anything else (a store that is down) is thrown. */

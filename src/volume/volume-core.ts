@@ -85,7 +85,12 @@ export function anchorStateOf(core: VolumeCore, sequence: number, chain: Uint8Ar
 }
 
 /** Swaps in a head that names the newest manifest. */
-export async function swapCoreHead(core: VolumeCore, state: HeadState, number: number, digest: Uint8Array): Promise<void> {
+export async function swapCoreHead(
+  core: VolumeCore,
+  state: HeadState,
+  number: number,
+  digest: Uint8Array,
+): Promise<void> {
   const head = {
     state,
     volumeId: core.volumeId,
@@ -95,5 +100,11 @@ export async function swapCoreHead(core: VolumeCore, state: HeadState, number: n
     holder: core.holder,
     writerKey: core.signingKey.publicKey,
   };
-  core.published.headVersion = await swapHead(core.environment.store, core.prefix, core.published.headVersion, head, core.signingKey);
+  core.published.headVersion = await swapHead(
+    core.environment.store,
+    core.prefix,
+    core.published.headVersion,
+    head,
+    core.signingKey,
+  );
 }

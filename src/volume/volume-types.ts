@@ -28,7 +28,11 @@ export interface VolumeEnvironment {
   readonly digester?: ObjectDigester;
 }
 
-export type VolumeLog = (level: 'debug' | 'info' | 'warn' | 'error', message: string, details: Readonly<Record<string, unknown>>) => void;
+export type VolumeLog = (
+  level: 'debug' | 'info' | 'warn' | 'error',
+  message: string,
+  details: Readonly<Record<string, unknown>>,
+) => void;
 
 export interface ObjectDigester {
   /** SHA-256 over bytes [0, length) of the spool file `name` of `volumePrefix`. */

@@ -15,7 +15,10 @@ import { nodeFileSystem } from '../store/node-file-system.ts';
 import { createVolume, openVolume, verifyVolume } from './volume.ts';
 import type { VolumeEnvironment } from './volume-types.ts';
 
-const key = createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, index) => index + 1), random: systemRandom });
+const key = createKeyFileSource({
+  content: Uint8Array.from({ length: 32 }, (_, index) => index + 1),
+  random: systemRandom,
+});
 
 async function scratch(context: { after(fn: () => void): void }): Promise<VolumeEnvironment> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-volume-'));
@@ -31,7 +34,12 @@ async function scratch(context: { after(fn: () => void): void }): Promise<Volume
 
 test('what is written is read back, across close and open', async (context) => {
   const environment = await scratch(context);
-  const { volumeId } = await createVolume(environment, { size: 64 * 2 ** 20, protection: 'sealed', durability: 'local', keySource: key });
+  const { volumeId } = await createVolume(environment, {
+    size: 64 * 2 ** 20,
+    protection: 'sealed',
+    durability: 'local',
+    keySource: key,
+  });
   const id = fromHex(volumeId, 16)!;
   const volume = await openVolume(environment, { volumeId: id, keySource: key });
   const source = Region.from(systemRandom.bytes(2 ** 20));
@@ -48,7 +56,10 @@ test('what is written is read back, across close and open', async (context) => {
   await again.read(8192, 2 ** 20, target, 0);
   assert.deepEqual(target.bytes, source.bytes);
   await again.read(0, 16, target, 0);
-  assert.deepEqual([...target.bytes.subarray(0, 10)], [0, 0, 0, 0, 0, source.bytes[100], source.bytes[101], source.bytes[102], 0, 0]);
+  assert.deepEqual(
+    [...target.bytes.subarray(0, 10)],
+    [0, 0, 0, 0, 0, source.bytes[100], source.bytes[101], source.bytes[102], 0, 0],
+  );
   await again.close();
   const report = await verifyVolume(environment, { volumeId: id, keySource: key });
   assert.deepEqual(report.findings, []);

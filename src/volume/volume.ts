@@ -15,7 +15,10 @@ export { createVolume } from './creating.ts';
 export { openVolume } from './opening.ts';
 
 /** What the store shows of a volume to anybody; checked by signature and digest. */
-export async function inspectVolume(environment: Pick<VolumeEnvironment, 'store'>, volumeId: Uint8Array): Promise<PublicVolumeInfo> {
+export async function inspectVolume(
+  environment: Pick<VolumeEnvironment, 'store'>,
+  volumeId: Uint8Array,
+): Promise<PublicVolumeInfo> {
   const { store } = environment;
   const prefix = volumePrefix(volumeId);
   const { head } = await readHead(store, prefix, volumeId);
@@ -44,7 +47,12 @@ export async function verifyVolume(environment: VolumeEnvironment, options: Veri
     volume = await openVolume(environment, { volumeId, keySource, readOnly: true, acceptMissingAnchor: true });
   } catch (error) {
     if (!(error instanceof CaissonError) || error.kind !== 'integrity') throw error;
-    return { ...report, public: false, findings: [...report.findings, findingOf(error, 'volume')], freshness: freshnessAfter(error, report) };
+    return {
+      ...report,
+      public: false,
+      findings: [...report.findings, findingOf(error, 'volume')],
+      freshness: freshnessAfter(error, report),
+    };
   }
   try {
     return await verifyBlocks(volume, report, onProgress);
@@ -57,15 +65,24 @@ export async function verifyVolume(environment: VolumeEnvironment, options: Veri
  * Deletes a volume's objects and its anchor. The head goes first: from then on the volume does not
  * exist, and a removal that was interrupted can be repeated.
  */
-export async function removeVolume(environment: Pick<VolumeEnvironment, 'store' | 'anchor'>, volumeId: Uint8Array): Promise<{ readonly removedObjects: number }> {
+export async function removeVolume(
+  environment: Pick<VolumeEnvironment, 'store' | 'anchor'>,
+  volumeId: Uint8Array,
+): Promise<{ readonly removedObjects: number }> {
   const { store, anchor } = environment;
   const prefix = volumePrefix(volumeId);
   const keys: string[] = [];
   for await (const object of store.list(prefix)) keys.push(object.key);
-  if (keys.length === 0) throw new CaissonError('invalid', 'volume-missing', `the store ${store.url} holds no volume ${prefix.substring(0, 32)}`);
+  if (keys.length === 0)
+    throw new CaissonError(
+      'invalid',
+      'volume-missing',
+      `the store ${store.url} holds no volume ${prefix.substring(0, 32)}`,
+    );
   const lock = await store.lock(prefix);
   try {
-    const rank = (key: string): number => (key === `${prefix}head` ? 0 : key.startsWith(manifestPrefix(prefix)) ? 1 : 2);
+    const rank = (key: string): number =>
+      key === `${prefix}head` ? 0 : key.startsWith(manifestPrefix(prefix)) ? 1 : 2;
     keys.sort((left, right) => rank(left) - rank(right));
     for (const key of keys) await store.remove(key);
     const area = await store.spool(prefix);

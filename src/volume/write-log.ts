@@ -172,9 +172,14 @@ export class WriteLog implements SegmentSink {
     this.#open = undefined;
     open.writer.finish();
     // A refused write may have left some, too.
-    if (this.#zeroedEnd < 0 || this.#zeroedEnd > open.writer.position) this.#options.spool.truncate(open.entry, open.writer.position);
+    if (this.#zeroedEnd < 0 || this.#zeroedEnd > open.writer.position)
+      this.#options.spool.truncate(open.entry, open.writer.position);
     this.bytesSealed += open.writer.position;
-    this.#position = { sequence: open.writer.lastSequence, chain: Uint8Array.from(open.writer.chain), nextOrdinal: open.writer.ordinal + 1 };
+    this.#position = {
+      sequence: open.writer.lastSequence,
+      chain: Uint8Array.from(open.writer.chain),
+      nextOrdinal: open.writer.ordinal + 1,
+    };
     this.#options.onFinished(open);
   }
 
@@ -200,7 +205,8 @@ export class WriteLog implements SegmentSink {
       handle.reader = file.reader;
       handle.close = () => file.close();
     }
-    if (!chunk.closed || chunk.writesInFlight > 0 || chunk.submitted < chunk.filled || handle.reader === undefined) return;
+    if (!chunk.closed || chunk.writesInFlight > 0 || chunk.submitted < chunk.filled || handle.reader === undefined)
+      return;
     writer.retire(chunk);
     if (writer.finished && writer.live.length === 0) {
       this.#segments.delete(writer);
@@ -239,7 +245,13 @@ export class WriteLog implements SegmentSink {
     });
     const index = table.allocate(ObjectKind.segment, segmentId, keyEpoch);
     const entry = spool.begin(spoolName(segmentId));
-    const segment = { writer, entry, handle: handles.addWriter(index, key, writer), index, settled: Promise.withResolvers<void>() };
+    const segment = {
+      writer,
+      entry,
+      handle: handles.addWriter(index, key, writer),
+      index,
+      settled: Promise.withResolvers<void>(),
+    };
     this.#segments.set(writer, segment);
     this.#open = segment;
     this.#zeroedEnd = 0;

@@ -41,7 +41,11 @@ export class WritePath {
   /** Writes bytes of any alignment; the source is free again when this returns. */
   write(offset: number, length: number, source: Region, sourceOffset: number): void | Promise<void> {
     if (length === 0) return;
-    if (offset % blockBytes === 0 && length % blockBytes === 0 && this.canAppend(offset / blockBytes, length / blockBytes)) {
+    if (
+      offset % blockBytes === 0 &&
+      length % blockBytes === 0 &&
+      this.canAppend(offset / blockBytes, length / blockBytes)
+    ) {
       this.appendBlocks(offset / blockBytes, length / blockBytes, source, sourceOffset);
       return;
     }
@@ -165,7 +169,11 @@ export class WritePath {
   /** A change of size that was asked for earlier may have taken the range away while this one waited. */
   #checkInside(last: number): void {
     if (last < this.#map.blockCount) return;
-    throw new CaissonError('invalid', 'range-outside', `block ${last} lies beyond the volume's ${this.#map.blockCount}: it became smaller meanwhile`);
+    throw new CaissonError(
+      'invalid',
+      'range-outside',
+      `block ${last} lies beyond the volume's ${this.#map.blockCount}: it became smaller meanwhile`,
+    );
   }
 
   /** Completes partial blocks at the ends with what they hold now; the range is locked. */
@@ -176,7 +184,8 @@ export class WritePath {
     const whole = new Region(blocks * blockBytes);
     const tail = blocks * blockBytes - head - length;
     if (head > 0) await this.#reader.readBlocks(first, 1, whole, 0);
-    if (tail > 0 && (blocks > 1 || head === 0)) await this.#reader.readBlocks(last, 1, whole, (blocks - 1) * blockBytes);
+    if (tail > 0 && (blocks > 1 || head === 0))
+      await this.#reader.readBlocks(last, 1, whole, (blocks - 1) * blockBytes);
     whole.bytes.set(source.bytes.subarray(0, length), head);
     return whole;
   }
@@ -255,7 +264,9 @@ export class PieceWrite {
     this.#unitBytes = large ? largeUnitBytes : blockBytes;
     if (length < this.#unitBytes) return this.#stage(source, from, length);
     // Up to the next boundary of a large unit single blocks, then as many large units as are at hand.
-    const reach = large ? length - (length % largeUnitBytes) : Math.min(length - (length % blockBytes), toLarge === 0 ? rest : largeUnitBytes - toLarge);
+    const reach = large
+      ? length - (length % largeUnitBytes)
+      : Math.min(length - (length % blockBytes), toLarge === 0 ? rest : largeUnitBytes - toLarge);
     if (!this.#path.canAppend(this.#position / blockBytes, reach / blockBytes)) {
       this.#collect(this.#position);
       return 0;

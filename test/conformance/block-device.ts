@@ -288,7 +288,10 @@ export function blockDeviceConformance(name: string, factory: BlockDeviceFactory
     await write(device, 2 * size - 1, Uint8Array.of(9));
     await device.resize(cut);
     assert.equal(device.size, cut);
-    await assert.rejects(async () => await device.read(size, 1, new Region(1), 0), (error) => isCaissonError(error, 'range-outside'));
+    await assert.rejects(
+      async () => await device.read(size, 1, new Region(1), 0),
+      (error) => isCaissonError(error, 'range-outside'),
+    );
     await device.resize(2 * size);
     assert.ok(isZero(await read(device, cut, 2 * size - cut)), 'what was cut off does not come back');
     assert.ok((await read(device, from, sizeStep)).every((byte) => byte === 2));

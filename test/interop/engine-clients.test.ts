@@ -69,7 +69,7 @@ for (const { what, parameters } of [
     if (!requireTool(t, 'fio')) return;
     const volume = await ServedVolume.create(t);
     const job = ['--name=verify', '--ioengine=nbd', `--uri=${volume.uri}`, '--rw=randrw', '--size=24m'];
-    const checks = ['--verify=crc32c', '--verify_fatal=1', '--do_verify=1', '--randseed=7', '--offset_increment=32m'];
+    const checks = ['--verify=crc32c', '--verify_state_save=0', '--verify_fatal=1', '--do_verify=1', '--randseed=7', '--offset_increment=32m'];
     const output = volume.home.path('fio.json');
     await volume.tool('fio', [...job, ...parameters, ...checks, '--output-format=json', `--output=${output}`]);
     const text = readFileSync(output, 'utf8');
