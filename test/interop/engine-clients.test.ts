@@ -63,13 +63,21 @@ for (const { what, parameters } of [
     what: 'mixed sizes with syncs',
     parameters: ['--bssplit=512/10:4k/40:36k/30:128k/20', '--iodepth=16', '--fsync=32'],
   },
+  { what: 'each range trimmed before it is written', parameters: ['--rw=randtrimwrite', '--bs=16k', '--iodepth=1'] },
   { what: 'two jobs on two connections', parameters: ['--bsrange=4k-64k', '--iodepth=8', '--numjobs=2'] },
 ]) {
   test(`fio verifies what it wrote: ${what}`, limit, async (t) => {
     if (!requireTool(t, 'fio')) return;
     const volume = await ServedVolume.create(t);
     const job = ['--name=verify', '--ioengine=nbd', `--uri=${volume.uri}`, '--rw=randrw', '--size=24m'];
-    const checks = ['--verify=crc32c', '--verify_state_save=0', '--verify_fatal=1', '--do_verify=1', '--randseed=7', '--offset_increment=32m'];
+    const checks = [
+      '--verify=crc32c',
+      '--verify_state_save=0',
+      '--verify_fatal=1',
+      '--do_verify=1',
+      '--randseed=7',
+      '--offset_increment=32m',
+    ];
     const output = volume.home.path('fio.json');
     await volume.tool('fio', [...job, ...parameters, ...checks, '--output-format=json', `--output=${output}`]);
     const text = readFileSync(output, 'utf8');

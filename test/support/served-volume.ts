@@ -13,6 +13,8 @@ export interface ServedVolumeOptions {
   readonly size?: string;
   /** Makes the folder that the store lies in; by default one in the home. */
   readonly prepareStore?: (home: Home) => Promise<string>;
+  /** What FLUSH waits for; `local` by default. */
+  readonly durability?: 'local' | 'anchored';
   /** Lines of config.yaml. */
   readonly configuration?: string;
 }
@@ -39,7 +41,9 @@ export class ServedVolume {
     const volume = new ServedVolume(home);
     if (options.configuration !== undefined) home.write('.config/caisson/config.yaml', options.configuration);
     const store = (await options.prepareStore?.(home)) ?? home.store;
-    await home.createVolume(volume.name, options.size ?? '64M', store);
+    const size = ['--size', options.size ?? '64M', '--durability', options.durability ?? 'local'];
+    const key = home.keyFile();
+    await home.json(['volume', 'create', volume.name, ...size, '--store', store, '--key-file', key]);
     await volume.start();
     return volume;
   }
