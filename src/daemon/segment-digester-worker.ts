@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import { parentPort } from 'node:worker_threads';
+import { becomeIdleThread } from '../sys/idle-thread.ts';
 import type { DigestAnswer, DigestRequest } from './digest-messages.ts';
 
 const pieceBytes = 1024 * 1024;
@@ -13,6 +14,7 @@ parentPort?.on('message', (request: DigestRequest) => parentPort?.postMessage(an
 
 /** On Linux a priority belongs to a thread, and 0 means the calling one: only this worker steps back. */
 function lowerPriority(): void {
+  becomeIdleThread();
   try {
     os.setPriority(0, os.constants.priority.PRIORITY_LOW);
   } catch {

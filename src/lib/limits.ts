@@ -164,8 +164,10 @@ export const mapObjectBytesMax = 8 * 1024 * 1024;
 export const mapBytesDefault = 1024 * 1024 * 1024;
 /** Sealed bytes in memory that wait for the disk before writers are held back. */
 export const spoolBufferBytesDefault = 64 * 1024 * 1024;
-/** New segments between two checkpoints. */
-export const checkpointBytesDefault = 1024 * 1024 * 1024;
+/** New segments after which an idle volume makes a checkpoint. */
+export const checkpointBytesDefault = 256 * 1024 * 1024;
+/** Without a write for this long a volume counts as idle. */
+export const idleMilliseconds = 1_000;
 /** Time from the first change to a checkpoint. */
 export const checkpointMillisecondsDefault = 300_000;
 /** Unpublished spool beyond which writers wait: recovery takes about 1.5 s a GiB. */

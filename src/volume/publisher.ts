@@ -26,8 +26,8 @@ export interface FinishedSegment {
   /** The spool file that holds exactly the object's bytes. */
   readonly spoolName: string;
   readonly bytes: number;
-  /** Starts early, so that the digest is there when it is needed. */
-  readonly digest: Promise<Uint8Array>;
+  /** Computes the digest of its bytes; called once they are durable. */
+  readonly digest: () => Promise<Uint8Array>;
   /** To be called once it is an object: the spool need not watch it any longer. */
   readonly release: () => void;
 }
@@ -84,7 +84,7 @@ export class Publisher {
     await writer.finish();
     for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
     for (const segment of request.segments) {
-      const digest = await segment.digest;
+      const digest = await segment.digest();
       await this.#publishSegment(segment, request.kind);
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();

@@ -119,14 +119,12 @@ async function publishRecovered(
     const name = stable ? segment.name : await copyPrefix(core, segment, validBytes);
     const index = indexes.get(segment)!;
     const handle = core.handles.get(index)!;
-    const digest = core.digester.digest(core.prefix, name, validBytes);
-    digest.catch(() => undefined);
     segments.push({
       index,
       segmentId: segment.segmentId,
       spoolName: name,
       bytes: validBytes,
-      digest,
+      digest: () => core.digester.digest(core.prefix, name, validBytes),
       release: () => core.handles.release(handle),
     });
   }

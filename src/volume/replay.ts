@@ -45,6 +45,9 @@ export interface FoundSegment {
   readonly header: SealedHeader;
   readonly key: SealingKey;
   readonly reader: ObjectReader;
+  /** Bytes; smaller than at first once a stalled writer has cut off the zeroes it had written ahead. */
+  size: number;
+  readonly sizeNow: () => Promise<number>;
 }
 
 export interface ReplayedRecord {
@@ -115,13 +118,14 @@ async function openSegment(
   keys: ObjectKeys,
 ): Promise<FoundSegment | undefined> {
   const reader = await area.open(name);
-  const segment = reader.size < headerBytes ? undefined : await readHeader(name, reader, volumeId, keys);
+  const segment = reader.size < headerBytes ? undefined : await readHeader(area, name, reader, volumeId, keys);
   if (segment === undefined) await reader.close();
   return segment;
 }
 
 /** Undefined for a file that never became a segment, or is none of ours: a map object, a torn header. */
 async function readHeader(
+  area: SpoolArea,
   name: string,
   reader: ObjectReader,
   volumeId: Uint8Array,
@@ -143,12 +147,20 @@ async function readHeader(
       key.destroy();
       return undefined;
     }
-    return { name, segmentId, keyEpoch: clear.keyEpoch, header: decodeSealedHeader(plain.bytes), key, reader };
+    const header = decodeSealedHeader(plain.bytes);
+    const sizeNow = (): Promise<number> => currentSize(area, name);
+    return { name, segmentId, keyEpoch: clear.keyEpoch, header, key, reader, size: reader.size, sizeNow };
   } catch (error) {
     // Bytes that are no segment header were never durable as one; another version must not be passed over.
     if (isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-slot-missing')) return undefined;
     throw error;
   }
+}
+
+async function currentSize(area: SpoolArea, name: string): Promise<number> {
+  const reader = await area.open(name);
+  await reader.close();
+  return reader.size;
 }
 
 export interface ReplayOptions {
@@ -194,7 +206,7 @@ class Walker {
 
   constructor(options: ReplayOptions) {
     this.#options = options;
-    const longest = options.found.reduce((most, segment) => Math.max(most, segment.reader.size), 1);
+    const longest = options.found.reduce((most, segment) => Math.max(most, segment.size), 1);
     this.#region = new Region(Math.min(windowBytesMax, longest));
     this.#view = new DataView(this.#region.bytes.buffer);
     this.#sequence = options.start.sequence;
@@ -218,13 +230,13 @@ class Walker {
       if (this.#recordCount > before)
         segments.push({
           segment,
-          validBytes: whole ? segment.reader.size : validBytes,
+          validBytes: whole ? segment.size : validBytes,
           whole,
           lastSequence: this.#sequence,
         });
       else used.delete(segment);
       this.#tried.add(segment);
-      if (!whole) this.#tornBytes += segment.reader.size - validBytes;
+      if (!whole) this.#tornBytes += segment.size - validBytes;
       // A segment without a whole record never was part of the history: the next writer takes its ordinal.
       if (this.#recordCount > before) this.#ordinal = segment.header.ordinal + 1;
       await this.#options.segmentEnd?.(segment);
@@ -272,7 +284,7 @@ class Walker {
   /** Takes the valid records of a segment; returns where they end. */
   async #walkSegment(segment: FoundSegment): Promise<number> {
     let offset = headerBytes;
-    while (offset + recordHeaderBytes <= segment.reader.size) {
+    while (offset + recordHeaderBytes <= segment.size) {
       const record = await this.#readRecord(segment, offset);
       if (record === undefined) break;
       const { anchor } = this.#options;
@@ -294,6 +306,7 @@ class Walker {
   /** The record at `offset` if it is whole and continues the chain; its bytes stay in the region. */
   async #readRecord(segment: FoundSegment, offset: number): Promise<RecordHeader | undefined> {
     const start = await this.#window(segment, offset, recordBytesMax);
+    if (offset + recordHeaderBytes > this.#windowEnd) return undefined;
     const record = this.#openRecordHeader(segment, offset, start);
     if (
       record === undefined ||
@@ -341,25 +354,42 @@ class Walker {
 
   /** Makes [offset, offset + length), or what the file has of it, lie in the region; returns where. */
   async #window(segment: FoundSegment, offset: number, length: number): Promise<number> {
-    const end = Math.min(offset + length, segment.reader.size);
-    if (this.#windowSegment !== segment || offset < this.#windowStart || end > this.#windowEnd) {
-      const bytes = Math.min(windowBytesMax, segment.reader.size - offset);
+    let end = Math.min(offset + length, segment.size);
+    while (this.#windowSegment !== segment || offset < this.#windowStart || end > this.#windowEnd) {
+      const bytes = Math.max(0, Math.min(windowBytesMax, segment.size - offset));
       this.#windowSegment = undefined;
-      await segment.reader.read(offset, bytes, this.#region, 0);
-      this.#windowSegment = segment;
-      this.#windowStart = offset;
-      this.#windowEnd = offset + bytes;
+      if (await this.#readUnlessCut(segment, offset, bytes)) {
+        this.#windowSegment = segment;
+        this.#windowStart = offset;
+        this.#windowEnd = offset + bytes;
+      }
+      end = Math.max(offset, Math.min(offset + length, segment.size));
     }
     return offset - this.#windowStart;
   }
 
+  /** False when the file has become shorter, which is noted; a file cut to nothing reads as its end. */
+  async #readUnlessCut(segment: FoundSegment, offset: number, bytes: number): Promise<boolean> {
+    try {
+      if (bytes > 0) await segment.reader.read(offset, bytes, this.#region, 0);
+      return true;
+    } catch (error) {
+      if (!isCaissonError(error, 'format-invalid')) throw error;
+      const size = await segment.sizeNow();
+      if (size >= segment.size) throw error;
+      segment.size = size;
+      return false;
+    }
+  }
+
   /** Whether a whole segment ends here: what follows is its directory and footer, not a torn record. */
   async #isDirectoryEnd(segment: FoundSegment, offset: number): Promise<boolean> {
-    const rest = segment.reader.size - offset;
+    const rest = segment.size - offset;
     if (rest < footerBytes || rest > recordBytesMax) return false;
     const sealed = rest - footerBytes - tagBytes;
     if (sealed <= 0) return false;
     const start = await this.#window(segment, offset, rest);
+    if (segment.size - offset !== rest) return this.#isDirectoryEnd(segment, offset);
     return segment.key.open(
       offset / slotBytes,
       PieceBlock.directory,
@@ -390,8 +420,9 @@ class Walker {
 
   async #scanForClaims(segment: FoundSegment, from: number): Promise<void> {
     const lost = this.#sequence + 1;
-    for (let offset = from; offset + recordHeaderBytes <= segment.reader.size; offset += slotBytes) {
+    for (let offset = from; offset + recordHeaderBytes <= segment.size; offset += slotBytes) {
       const at = await this.#window(segment, offset, recordHeaderBytes);
+      if (offset + recordHeaderBytes > this.#windowEnd) return;
       const record = this.#openClaim(segment, offset, at);
       if (record !== undefined && record.durableThrough >= lost) throw this.#lostRecord(segment, lost, record.sequence);
     }

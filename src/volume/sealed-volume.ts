@@ -56,6 +56,7 @@ export class SealedVolume implements Volume {
   #unpublishedBytes = 0;
   #checkpointing: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
+  #cancelIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
   #failure: CaissonError | undefined;
   #reads = 0;
@@ -279,6 +280,8 @@ export class SealedVolume implements Volume {
   #startCheckpoint(kind: ManifestKind, headState: HeadState): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
+    this.#cancelIdle?.();
+    this.#cancelIdle = undefined;
     this.#log.rotate();
     const segments = this.#finished;
     this.#finished = [];
@@ -313,27 +316,33 @@ export class SealedVolume implements Volume {
     const core = this.#core;
     const bytes = segment.writer.position;
     const name = spoolName(segment.writer.segmentId);
-    const settled = Promise.race([segment.settled.promise, this.#spool.failed]);
-    const digest = settled.then(() => core.digester.digest(core.prefix, name, bytes));
-    // Awaited by the publisher; a failure before that latches and must not count as unhandled.
-    digest.catch(async (error: unknown) => this.#latch(await this.#committer.explain(error)));
     this.#finished.push({
       index: segment.index,
       segmentId: segment.writer.segmentId,
       spoolName: name,
       bytes,
-      digest,
+      digest: () => core.digester.digest(core.prefix, name, bytes),
       release: () => this.#releaseSegment(segment),
     });
     this.#unpublishedBytes += bytes;
-    if (
-      this.#unpublishedBytes >= core.tuning.checkpointBytes &&
-      this.#checkpointing === undefined &&
-      this.#closing === undefined
-    ) {
-      // In a turn of its own: a segment fills up in the middle of a write.
-      queueMicrotask(() => this.#checkpointInBackground());
-    }
+    const { checkpointBytes, unpublishedBytesMax } = core.tuning;
+    // In a turn of its own: a segment fills up in the middle of a write.
+    if (this.#unpublishedBytes >= unpublishedBytesMax / 2) queueMicrotask(() => this.#checkpointInBackground());
+    else if (this.#unpublishedBytes >= checkpointBytes) this.#checkpointWhenIdle();
+  }
+
+  /**
+   * Hashing what is published costs about as much processor time as writing it did: it waits for a
+   * second without writes, or until so much has gathered that recovery would take long.
+   */
+  #checkpointWhenIdle(): void {
+    const { clock } = this.#core.environment;
+    const writesBefore = this.#writes;
+    this.#cancelIdle ??= clock.after(limits.idleMilliseconds, () => {
+      this.#cancelIdle = undefined;
+      if (this.#writes === writesBefore) this.#checkpointInBackground();
+      else if (this.#closing === undefined) this.#checkpointWhenIdle();
+    });
   }
 
   #releaseSegment(segment: OpenSegment): void {
@@ -366,6 +375,7 @@ export class SealedVolume implements Volume {
 
   async #close(): Promise<void> {
     this.#cancelTimer?.();
+    this.#cancelIdle?.();
     try {
       if (!this.readOnly && this.#failure === undefined) await this.#closeCleanly();
     } finally {

@@ -48,11 +48,11 @@ export interface VolumeTuning {
   readonly mapBytesMax: number;
   /** Sealed bytes waiting for the disk before writers are held back. */
   readonly spoolBufferBytesMax: number;
-  /** A checkpoint starts after this many bytes of new segments … */
+  /** A checkpoint starts after this many bytes of new segments once the volume is idle … */
   readonly checkpointBytes: number;
   /** … or this long after the first change, milliseconds. */
   readonly checkpointMilliseconds: number;
-  /** Unpublished spool beyond which writers wait for the checkpoint. */
+  /** Unpublished spool beyond which writers wait for the checkpoint; at half of it one starts, idle or not. */
   readonly unpublishedBytesMax: number;
   /** How far apart un-awaited advances of the anchor are, milliseconds. */
   readonly anchorMilliseconds: number;

@@ -30,8 +30,6 @@ export interface OpenSegment {
   readonly entry: SpoolEntry;
   readonly handle: SegmentHandle;
   readonly index: number;
-  /** Resolves when the whole segment is in its file. */
-  readonly settled: PromiseWithResolvers<void>;
 }
 
 export interface LogPosition {
@@ -211,7 +209,6 @@ export class WriteLog implements SegmentSink {
     if (writer.finished && writer.live.length === 0) {
       this.#segments.delete(writer);
       handle.writer = undefined;
-      segment.settled.resolve();
     }
   }
 
@@ -250,7 +247,6 @@ export class WriteLog implements SegmentSink {
       entry,
       handle: handles.addWriter(index, key, writer),
       index,
-      settled: Promise.withResolvers<void>(),
     };
     this.#segments.set(writer, segment);
     this.#open = segment;
