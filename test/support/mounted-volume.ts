@@ -1,6 +1,6 @@
 /** A volume mounted by `caisson mount`. Nothing here looks into the mount except child processes with a time limit. */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Home } from './caisson.ts';
@@ -72,9 +72,19 @@ export class MountedVolume {
   async #clear(): Promise<void> {
     if ((await leftoversBelow(this.home.folder)).length === 0) return;
     await abortMountsBelow(this.home.folder);
-    await this.kill().catch(() => undefined); // a test may have killed it already
+    this.#killDaemon();
     const stuck = await leftoversBelow(this.home.folder);
     // The folder must not be emptied through a mount that is still there.
     if (stuck.length > 0) throw new Error(`still mounted after the test: ${stuck.join(', ')}`);
+  }
+
+  /** Also one that answers no more; its number is looked up where the mount notes its owner. */
+  #killDaemon(): void {
+    const record = this.home.path('.local/state/caisson/mounts', `${this.name}.json`);
+    if (!existsSync(record)) return;
+    const { owner } = JSON.parse(readFileSync(record, 'utf8')) as { owner: { pid: number } };
+    const environment = `/proc/${owner.pid}/environ`;
+    const isOurs = existsSync(environment) && readFileSync(environment, 'utf8').includes(`HOME=${this.home.folder}\0`);
+    if (isOurs) process.kill(owner.pid, 'SIGKILL');
   }
 }
