@@ -73,7 +73,12 @@ export class MountedVolume {
     if ((await leftoversBelow(this.home.folder)).length === 0) return;
     await abortMountsBelow(this.home.folder);
     this.#killDaemon();
-    const stuck = await leftoversBelow(this.home.folder);
+    let stuck = await leftoversBelow(this.home.folder);
+    // A loop device lets go of its file when the kernel has closed what was detached lazily.
+    for (let attempt = 0; stuck.length > 0 && attempt < 100; attempt++) {
+      await sleep(50);
+      stuck = await leftoversBelow(this.home.folder);
+    }
     // The folder must not be emptied through a mount that is still there.
     if (stuck.length > 0) throw new Error(`still mounted after the test: ${stuck.join(', ')}`);
   }
