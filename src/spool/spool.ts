@@ -26,9 +26,13 @@ export class SpoolEntry {
   /** Serial numbers of the writes that are not in the file yet, oldest first. */
   readonly inFlight: number[] = [];
 
+  /** Settles with the write handed over last. */
+  last: Promise<SpoolFile>;
+
   constructor(name: string, opened: Promise<SpoolFile>) {
     this.name = name;
     this.opened = opened;
+    this.last = opened;
   }
 
   get reader(): ObjectReader | undefined {
@@ -107,10 +111,11 @@ export class Spool {
     const serial = ++this.#serial;
     entry.inFlight.push(serial);
     this.#bufferedBytes += length;
-    const written =
-      file === undefined
-        ? entry.opened.then((opened) => opened.write(position, source, sourceOffset, length))
-        : file.write(position, source, sourceOffset, length);
+    // One after the other: the kernel lets one writer at a time into a file, and the rest would spin.
+    const written = entry.last.then((opened) =>
+      opened.write(position, source, sourceOffset, length).then(() => opened),
+    );
+    entry.last = written;
     written.then(
       () => {
         entry.inFlight.splice(entry.inFlight.indexOf(serial), 1);

@@ -312,6 +312,10 @@ export class SealedVolume implements Volume {
     return running;
   }
 
+  get #requests(): number {
+    return this.#reads + this.#writes + this.#flushes;
+  }
+
   #segmentFinished(segment: OpenSegment): void {
     const core = this.#core;
     const bytes = segment.writer.position;
@@ -333,14 +337,14 @@ export class SealedVolume implements Volume {
 
   /**
    * Hashing what is published costs about as much processor time as writing it did: it waits for a
-   * second without writes, or until so much has gathered that recovery would take long.
+   * second without requests, or until so much has gathered that recovery would take long.
    */
   #checkpointWhenIdle(): void {
     const { clock } = this.#core.environment;
-    const writesBefore = this.#writes;
+    const requestsBefore = this.#requests;
     this.#cancelIdle ??= clock.after(limits.idleMilliseconds, () => {
       this.#cancelIdle = undefined;
-      if (this.#writes === writesBefore) this.#checkpointInBackground();
+      if (this.#requests === requestsBefore) this.#checkpointInBackground();
       else if (this.#closing === undefined) this.#checkpointWhenIdle();
     });
   }
