@@ -88,8 +88,15 @@ export class MountedVolume {
     const record = this.home.path('.local/state/caisson/mounts', `${this.name}.json`);
     if (!existsSync(record)) return;
     const { owner } = JSON.parse(readFileSync(record, 'utf8')) as { owner: { pid: number } };
-    const environment = `/proc/${owner.pid}/environ`;
-    const isOurs = existsSync(environment) && readFileSync(environment, 'utf8').includes(`HOME=${this.home.folder}\0`);
-    if (isOurs) process.kill(owner.pid, 'SIGKILL');
+    if (environmentOf(owner.pid).includes(`HOME=${this.home.folder}\0`)) process.kill(owner.pid, 'SIGKILL');
+  }
+}
+
+/** Empty for a process that has ended, also when nobody has waited for it yet. */
+function environmentOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    return '';
   }
 }
