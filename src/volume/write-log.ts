@@ -155,7 +155,14 @@ export class WriteLog implements SegmentSink {
     const grown = end - this.#committedEnd;
     this.#committedEnd = end;
     this.#smallCommits = grown <= smallCommitBytesMax ? this.#smallCommits + 1 : 0;
-    if (this.#smallCommits < 2 || this.#zeroedEnd < 0 || end + 2 * grown <= this.#zeroedEnd) return;
+    // Until the file is open there is nothing to write to; a refusal, in contrast, is for the whole segment.
+    if (
+      open.entry.file === undefined ||
+      this.#smallCommits < 2 ||
+      this.#zeroedEnd < 0 ||
+      end + 2 * grown <= this.#zeroedEnd
+    )
+      return;
     const from = Math.max(end, this.#zeroedEnd);
     const length = Math.min(this.#options.zeroAheadBytes, this.#options.segmentBytesMax - from);
     if (length <= 0) return;
