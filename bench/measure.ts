@@ -71,8 +71,10 @@ export async function measure(job: Job, target: Target, options: MeasureOptions)
  * new places, would pay for that and a server that overwrites would not.
  */
 function prefault(job: Job, options: MeasureOptions): void {
-  const bytes = Math.min(bytesNeeded(job, options), freeBytes(options.folder) / 2);
-  const path = `${options.folder}/prefault`;
+  // In RAM also for jobs on disk, where it would leave writes behind that disturb what is measured.
+  const folder = fs.existsSync('/dev/shm') ? '/dev/shm' : options.folder;
+  const bytes = Math.min(bytesNeeded(job, options), freeBytes(folder) / 2);
+  const path = `${folder}/caisson-prefault-${process.pid}`;
   const piece = Buffer.alloc(2 ** 20, 0x5a);
   const file = fs.openSync(path, 'w');
   try {
