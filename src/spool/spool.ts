@@ -11,7 +11,7 @@
  */
 import { CaissonError } from '../lib/errors.ts';
 import type { Region } from '../lib/region.ts';
-import type { ObjectReader, SpoolArea, SpoolFile } from '../store/store.ts';
+import type { SpoolArea, SpoolFile } from '../store/store.ts';
 
 /** Writes of at most this many bytes are done at once: cheaper than a trip through the thread pool. */
 const writeNowBytesMax = 65_536;
@@ -34,10 +34,6 @@ export class SpoolEntry {
     this.opened = opened;
     this.last = opened;
   }
-
-  get reader(): ObjectReader | undefined {
-    return this.file?.reader;
-  }
 }
 
 export class Spool {
@@ -50,17 +46,9 @@ export class Spool {
   #running = false;
   #waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   syncCount = 0;
-  readonly #failed = Promise.withResolvers<never>();
 
   constructor(area: SpoolArea) {
     this.#area = area;
-    // Whoever races against it handles the failure; nobody has to.
-    this.#failed.promise.catch(() => undefined);
-  }
-
-  /** Never resolves; rejects when the spool latches. To race against whatever depends on the spool. */
-  get failed(): Promise<never> {
-    return this.#failed.promise;
   }
 
   get failure(): CaissonError | undefined {
@@ -241,7 +229,6 @@ export class Spool {
         error instanceof CaissonError
           ? error
           : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
-      this.#failed.reject(this.#failure);
     }
     this.#wake();
   }

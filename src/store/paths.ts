@@ -5,6 +5,7 @@
  * a key comes from a user or from the store unchecked, so that no key can leave the store's folder.
  */
 import { assert } from '../lib/assert.ts';
+import { toHex } from '../lib/hex.ts';
 import { CaissonError } from '../lib/errors.ts';
 
 export const idBytes = 16;
@@ -134,7 +135,7 @@ function shardedKey(prefix: string, folder: string, id: Uint8Array): string {
 
 function idToHex(id: Uint8Array): string {
   assert(id.length === idBytes, `id of ${id.length} bytes`);
-  return Buffer.from(id.buffer, id.byteOffset, id.length).toString('hex');
+  return toHex(id);
 }
 
 function idFromHex(hex: string | undefined): Uint8Array | undefined {

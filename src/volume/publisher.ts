@@ -11,7 +11,7 @@ import { assert } from '../lib/assert.ts';
 import { isCaissonError } from '../lib/errors.ts';
 import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
-import { ObjectKind } from '../manifest/catalog-format.ts';
+import { catalogEntriesMax, ObjectKind } from '../manifest/catalog-format.ts';
 import type { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind, type CatalogReference, type ManifestState } from '../manifest/manifest-format.ts';
 import { buildManifest, createExact, fenced } from '../manifest/manifest.ts';
@@ -193,7 +193,7 @@ export class Publisher {
       const id = random.bytes(16);
       await createExact(store, catalogKey(core.prefix, id), page.bytes);
       placed.set(page.page, {
-        firstIndex: page.page * 1024,
+        firstIndex: page.page * catalogEntriesMax,
         entryCount: page.entryCount,
         id,
         bytes: page.bytes.length,

@@ -169,8 +169,6 @@ export interface ReplayOptions {
   readonly anchor: AnchorState | undefined;
   /** Takes one record; awaited before the next is read. */
   readonly take: (record: ReplayedRecord) => void | Promise<void>;
-  /** Called at the end of each segment. */
-  readonly segmentEnd?: (segment: FoundSegment) => Promise<void>;
   readonly turn: () => Promise<void>;
 }
 
@@ -239,7 +237,6 @@ class Walker {
       if (!whole) this.#tornBytes += segment.size - validBytes;
       // A segment without a whole record never was part of the history: the next writer takes its ordinal.
       if (this.#recordCount > before) this.#ordinal = segment.header.ordinal + 1;
-      await this.#options.segmentEnd?.(segment);
     }
     await this.#refuseLostRecords(segments);
     const { anchor } = this.#options;

@@ -2,21 +2,21 @@
  * Verifying: with no key at all every object's digest and the signed chain; with the key also every
  * live block, through the same path that serves it. It changes nothing and goes on after a finding.
  */
-import { equalBytes, startDigest } from '../crypto/digest.ts';
+import { equalBytes } from '../crypto/digest.ts';
 import { CaissonError, isCaissonError, messageOf } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { Region } from '../lib/region.ts';
 import { readHead, readManifest, type ReadManifest } from '../manifest/manifest.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import { ObjectKind } from '../manifest/catalog-format.ts';
+import { blockBytes } from '../segment/segment-format.ts';
 import { catalogKey, manifestKey, mapObjectKey, parseKey, segmentKey, volumePrefix } from '../store/paths.ts';
 import { checkFreshness } from './freshness.ts';
+import { digestOf } from './inline-digester.ts';
 import { readCatalog } from './opening.ts';
 import type { Progress, VerifyFinding, VerifyReport, Volume, VolumeEnvironment } from './volume-types.ts';
 
-const pieceBytes = 1024 * 1024;
 const readBlocks = 256;
-const blockBytes = 4096;
 
 export interface VerifyPart {
   readonly volumeId: Uint8Array;
@@ -174,15 +174,7 @@ async function checkObject(
           object: key,
           message: `it has ${reader.size} bytes, the signed catalog says ${bytes}`,
         };
-      const running = startDigest();
-      const piece = new Region(pieceBytes);
-      for (let at = 0; at < bytes; at += pieceBytes) {
-        const count = Math.min(pieceBytes, bytes - at);
-        await reader.read(at, count, piece, 0);
-        running.update(piece.bytes.subarray(0, count));
-        await environment.clock.turn();
-      }
-      return equalBytes(running.finish(), digest)
+      return equalBytes(await digestOf(reader, bytes, environment.clock), digest)
         ? undefined
         : { code: 'digest-mismatch', object: key, message: 'its bytes are not the ones the writer signed' };
     } finally {

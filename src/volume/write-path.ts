@@ -8,6 +8,7 @@
  * log order is map order.
  */
 import type { BlockMap } from '../block-map/block-map.ts';
+import { leafBlocks } from '../block-map/map-format.ts';
 import { assert } from '../lib/assert.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
@@ -194,7 +195,7 @@ export class WritePath {
     // Leaf by leaf at most: a write of 32 MiB must not need all its leaves in memory at one instant.
     let done = 0;
     while (done < count) {
-      const step = Math.min(1024 - ((block + done) % 1024), count - done);
+      const step = Math.min(leafBlocks - ((block + done) % leafBlocks), count - done);
       const at = block + done;
       await this.#whenReady(() => this.#map.prepare(at, step, false));
       this.appendBlocks(at, step, source, done * blockBytes);
