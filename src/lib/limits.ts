@@ -96,6 +96,8 @@ export const nbdSpinMicrosecondsMax = 1000;
 // store
 /** A mutable object (a head) is read whole on every check of its version. */
 export const storeMutableObjectBytesMax = 1 << 20;
+/** Mutable files kept open because their version is asked for with every flush: heads of open volumes. */
+export const storeWatchedFilesMax = 256;
 /** Other processes hold the lock of a swap for a few syncs; whoever waits longer gets `timeout`. */
 export const storeSwapWaitMillisecondsMax = 10_000;
 export const storeSwapRetryMilliseconds = 5;

@@ -13,7 +13,6 @@
  *   ticks in milliseconds: three quick swaps can give the first and the last the same identity. With
  *   a digest equal versions mean equal bytes, on every file system and whatever the clock does.
  */
-import { hash } from 'node:crypto';
 import { systemClock } from '../lib/clock.ts';
 import type { Clock } from '../lib/clock.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
@@ -25,6 +24,7 @@ import { FileReader } from './file-reader.ts';
 import type { FileLock, FileSystem } from './file-system.ts';
 import { checkKey, checkPrefix, checkVolumePrefix, isKeyWord, isReserved } from './paths.ts';
 import type { ObjectInfo, ObjectReader, SpoolArea, Store, VersionedObject, WriterLock } from './store.ts';
+import { versionOf, WatchedFiles } from './watched-files.ts';
 
 export interface DirStoreOptions {
   /** Makes the store when the folder is missing or empty; a folder with other files is refused all the same. */
@@ -44,6 +44,7 @@ class DirStore implements Store {
   readonly #root: string;
   readonly #clock: Clock;
   readonly #temporary: TemporaryFiles;
+  readonly #watched: WatchedFiles;
   /** Folders known to exist durably, until a call finds one gone. At most 3 x 256 per volume. */
   readonly #folders = new Set<string>();
   /** The last swap per key in this process: they queue here, so that only other processes are polled for. */
@@ -56,6 +57,7 @@ class DirStore implements Store {
     this.#root = root;
     this.#clock = clock;
     this.#temporary = new TemporaryFiles(fileSystem, root);
+    this.#watched = new WatchedFiles(fileSystem);
   }
 
   async get(key: string, bytesMax: number): Promise<Uint8Array> {
@@ -95,7 +97,10 @@ class DirStore implements Store {
   }
 
   async version(key: string): Promise<string> {
-    return versionOf(this.#fileSystem.readFileNow(this.#path(key), limits.storeMutableObjectBytesMax));
+    this.#checkOpen();
+    // Only keys that were checked are watched.
+    const path = `${this.#root}/${key}`;
+    return this.#watched.versionNow(path) ?? (await this.#watched.version(this.#path(key)));
   }
 
   async swap(key: string, expectedVersion: string | null, bytes: Uint8Array): Promise<string> {
@@ -130,6 +135,7 @@ class DirStore implements Store {
 
   async remove(key: string): Promise<void> {
     const path = this.#path(key);
+    this.#watched.forget(path);
     const lockPath = `${path}.lock`;
     if (await this.#exists(lockPath)) {
       const lock = await this.#waitForLock(lockPath);
@@ -186,6 +192,7 @@ class DirStore implements Store {
     if (this.#closed) return;
     this.#closed = true;
     await Promise.allSettled(this.#swaps.values());
+    await this.#watched.close();
     await this.#temporary.close();
   }
 
@@ -322,10 +329,6 @@ class DirStore implements Store {
 
 function folderOf(path: string): string {
   return path.substring(0, path.lastIndexOf('/'));
-}
-
-function versionOf(bytes: Uint8Array): string {
-  return hash('sha256', bytes, 'hex').substring(0, 32);
 }
 
 function missing(key: string): CaissonError {

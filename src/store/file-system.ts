@@ -19,6 +19,12 @@ export interface FileHandle {
   /** Cuts what lies beyond `length`; durable after `sync`. */
   truncate(length: number): Promise<void>;
   sync(): Promise<void>;
+  /**
+   * A cheap test whether the path still names this file and nothing wrote to it since the call; undefined
+   * where that takes a read (network file systems, whose metadata may be old). An open file's number is
+   * not given to another, so equal identity means equal bytes as long as writers replace the file.
+   */
+  watch(): Promise<(() => boolean) | undefined>;
   close(): Promise<void>;
 }
 

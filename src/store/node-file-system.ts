@@ -8,15 +8,24 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { assert } from '../lib/assert.ts';
+import { systemClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
 import type { Region } from '../lib/region.ts';
 import { nativeFiles, readNowUnsupported } from '../sys/files.ts';
 import { errnoOf, fileError } from './file-errors.ts';
 import { lockFile } from './file-lock.ts';
 import type { FileHandle, FileLock, FileSystem } from './file-system.ts';
+import { SyncPace } from './sync-pace.ts';
 
 /** File systems that keep their bytes in memory, where a read never waits for a medium. */
 const memoryFileSystemTypes: ReadonlySet<number> = new Set([0x01021994 /* tmpfs */, 0x858458f6 /* ramfs */]);
+/** File systems whose metadata is always that of this moment. */
+const localFileSystemTypes: ReadonlySet<number> = new Set([
+  ...memoryFileSystemTypes,
+  0xef53 /* ext2, 3, 4 */,
+  0x58465342 /* XFS */,
+  0x9123683e /* Btrfs */,
+]);
 
 /** How a file answers `readNow`: by preadv2(RWF_NOWAIT), by a plain read since it lies in memory, or never. */
 type ReadNowWay = 'nowait' | 'plain' | 'never';
@@ -30,12 +39,9 @@ class NodeFileSystem implements FileSystem {
     const descriptor = attempt('open', filePath, () => fs.openSync(filePath, openFlags[mode], 0o600));
     try {
       if (!fs.fstatSync(descriptor).isFile()) throw notAFile(filePath);
-      const way = memoryFileSystemTypes.has(fs.statfsSync(filePath).type)
-        ? 'plain'
-        : nativeFiles === undefined
-          ? 'never'
-          : 'nowait';
-      return new NodeFileHandle(descriptor, filePath, way);
+      const { type } = fs.statfsSync(filePath);
+      const way = memoryFileSystemTypes.has(type) ? 'plain' : nativeFiles === undefined ? 'never' : 'nowait';
+      return new NodeFileHandle(descriptor, filePath, way, localFileSystemTypes.has(type));
     } catch (error) {
       fs.closeSync(descriptor);
       throw error instanceof CaissonError ? error : fileError(error, 'open', filePath);
@@ -151,14 +157,19 @@ class NodeFileHandle implements FileHandle {
   readonly #descriptor: number;
   readonly #path: string;
   #readNowWay: ReadNowWay;
+  readonly #syncPace = new SyncPace();
+  #unsyncedBytes = 0;
   #inFlightCount = 0;
   #closing: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
 
-  constructor(descriptor: number, filePath: string, readNowWay: ReadNowWay) {
+  readonly #isLocal: boolean;
+
+  constructor(descriptor: number, filePath: string, readNowWay: ReadNowWay, isLocal: boolean) {
     this.#descriptor = descriptor;
     this.#path = filePath;
     this.#readNowWay = readNowWay;
+    this.#isLocal = isLocal;
   }
 
   async size(): Promise<number> {
@@ -204,6 +215,7 @@ class NodeFileHandle implements FileHandle {
 
   async write(position: number, length: number, source: Region, sourceOffset: number): Promise<void> {
     this.#checkRange(position, length, source, sourceOffset);
+    this.#unsyncedBytes += length;
     this.#begin();
     return new Promise((resolve, reject) => {
       let done = 0;
@@ -225,6 +237,7 @@ class NodeFileHandle implements FileHandle {
 
   writeNow(position: number, length: number, source: Region, sourceOffset: number): void {
     this.#checkRange(position, length, source, sourceOffset);
+    this.#unsyncedBytes += length;
     attempt('write', this.#path, () => {
       for (let done = 0; done < length;) {
         done += fs.writeSync(this.#descriptor, source.bytes, sourceOffset + done, length - done, position + done);
@@ -246,14 +259,34 @@ class NodeFileHandle implements FileHandle {
 
   async sync(): Promise<void> {
     this.#checkOpen();
+    const bytes = this.#unsyncedBytes;
+    this.#unsyncedBytes = 0;
+    const started = systemClock.monotonic();
+    if (this.#inFlightCount === 0 && this.#syncPace.isQuick(bytes)) {
+      attempt('sync', this.#path, () => fs.fdatasyncSync(this.#descriptor));
+      this.#syncPace.note(bytes, systemClock.monotonic() - started);
+      return;
+    }
     this.#begin();
     return new Promise((resolve, reject) => {
       fs.fdatasync(this.#descriptor, (error) => {
         this.#end();
+        this.#syncPace.note(bytes, systemClock.monotonic() - started);
         if (error === null) resolve();
         else reject(fileError(error, 'sync', this.#path));
       });
     });
+  }
+
+  async watch(): Promise<(() => boolean) | undefined> {
+    this.#checkOpen();
+    if (!this.#isLocal) return undefined;
+    const then = attempt('stat', this.#path, () => fs.fstatSync(this.#descriptor));
+    return () => {
+      this.#checkOpen();
+      const now = fs.statSync(this.#path, { throwIfNoEntry: false });
+      return now?.ino === then.ino && now.dev === then.dev && now.size === then.size && now.mtimeMs === then.mtimeMs;
+    };
   }
 
   close(): Promise<void> {

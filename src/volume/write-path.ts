@@ -127,9 +127,14 @@ export class WritePath {
     const before = this.#map.blockCount;
     const release = await this.locks.acquire(Math.min(before, blockCount), Number.MAX_SAFE_INTEGER);
     try {
-      if (blockCount < before) await this.#whenReady(() => this.#map.prepare(blockCount, before - blockCount, true));
-      this.#log.appendSize(blockCount);
-      this.#map.resize(blockCount);
+      const prepare = () => {
+        const gone = this.#map.blockCount - blockCount;
+        return gone > 0 ? this.#map.prepare(blockCount, gone, true) : undefined;
+      };
+      await this.#whenReady(prepare, () => {
+        this.#log.appendSize(blockCount);
+        this.#map.resize(blockCount);
+      });
     } finally {
       release();
     }
@@ -160,8 +165,10 @@ export class WritePath {
     const release = await this.locks.acquire(block, block + count - 1);
     try {
       this.#checkInside(block + count - 1);
-      await this.#whenReady(() => this.#map.prepare(block, count, true));
-      this.#appendExtent(block, count, allocated);
+      await this.#whenReady(
+        () => this.#map.prepare(block, count, true),
+        () => this.#appendExtent(block, count, allocated),
+      );
     } finally {
       release();
     }
@@ -197,15 +204,23 @@ export class WritePath {
     while (done < count) {
       const step = Math.min(leafBlocks - ((block + done) % leafBlocks), count - done);
       const at = block + done;
-      await this.#whenReady(() => this.#map.prepare(at, step, false));
-      this.appendBlocks(at, step, source, done * blockBytes);
+      const from = done * blockBytes;
+      await this.#whenReady(
+        () => this.#map.prepare(at, step, false),
+        () => this.appendBlocks(at, step, source, from),
+      );
       done += step;
     }
   }
 
-  async #whenReady(prepare: () => Promise<void> | undefined): Promise<void> {
+  /**
+   * Changes the map in the very step in which `prepare` found nothing to wait for: were the change left
+   * to the caller, a load that ends between this function and its caller could evict the leaf again.
+   */
+  async #whenReady(prepare: () => Promise<void> | undefined, change: () => void): Promise<void> {
     for (let preparing = prepare(); preparing !== undefined; preparing = prepare()) await preparing;
     this.#check();
+    change();
   }
 }
 

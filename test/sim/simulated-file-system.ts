@@ -412,6 +412,21 @@ class SimulatedFileHandle implements FileHandle {
     );
   }
 
+  async watch(): Promise<(() => boolean) | undefined> {
+    this.#checkOpen();
+    const { machine } = this.#fileSystem;
+    if (machine.random.oneIn(8)) return undefined;
+    const { changeCount } = this.#file;
+    return () => {
+      this.#checkOpen();
+      return this.#fileSystem.now(
+        'stat watched',
+        this.#path,
+        () => machine.disk.find(this.#path) === this.#file && this.#file.changeCount === changeCount,
+      );
+    };
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
   }

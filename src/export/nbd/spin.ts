@@ -36,6 +36,8 @@ export class Spinner {
     this.#flushesPending += 1;
     return flush.finally(() => {
       this.#flushesPending -= 1;
+      // The client at depth one sends its next request as soon as it has this answer.
+      this.arm();
     });
   }
 }
