@@ -40,6 +40,7 @@ export async function openDirStore(fileSystem: FileSystem, root: string, options
 
 class DirStore implements Store {
   readonly url: string;
+  readonly isRemote = false;
   readonly #fileSystem: FileSystem;
   readonly #root: string;
   readonly #clock: Clock;

@@ -35,6 +35,13 @@ export interface ObjectReader {
    */
   tryRead(offset: number, length: number, target: Region, targetOffset: number): boolean;
   read(offset: number, length: number, target: Region, targetOffset: number): Promise<void>;
+  /**
+   * Drops what a cache holds of the range; true if it held any of it, so that the next `read` may give
+   * other bytes. The engine calls it when a unit does not authenticate, before it speaks of tampering.
+   */
+  forget?(offset: number, length: number): boolean;
+  /** The range will probably be read soon. Never fails, may do nothing. */
+  prefetch?(offset: number, length: number): void;
   close(): Promise<void>;
 }
 
@@ -72,6 +79,8 @@ export interface WriterLock {
 export interface Store {
   /** As a user would write it: `dir:/var/lib/caisson/store`. */
   readonly url: string;
+  /** Objects lie beyond this machine: publishing a spool file sends its bytes away, and each call costs a round trip. */
+  readonly isRemote: boolean;
   /** The whole object; `object-missing`, `object-too-large` beyond `bytesMax`. */
   get(key: string, bytesMax: number): Promise<Uint8Array>;
   stat(key: string): Promise<ObjectInfo>;

@@ -108,6 +108,10 @@ export class FaultStore implements Store {
     this.faults = faults;
   }
 
+  get isRemote(): boolean {
+    return this.#inner.isRemote;
+  }
+
   get url(): string {
     return this.#inner.url;
   }

@@ -9,6 +9,10 @@ export class StoreDecorator implements Store {
     this.inner = inner;
   }
 
+  get isRemote(): boolean {
+    return this.inner.isRemote;
+  }
+
   get url(): string {
     return this.inner.url;
   }

@@ -66,6 +66,7 @@ export class MemoryMedium {
 
 export class MemoryStore implements Store {
   readonly url = 'memory:';
+  readonly isRemote: boolean = false;
   readonly #medium: MemoryMedium;
   #closed = false;
 
