@@ -41,7 +41,7 @@ export const credential = z.discriminatedUnion('kind', [
 const keyKind = z.enum(['passphrase', 'key-file', 'none']);
 
 const protection = z.enum(['sealed', 'none']);
-const durability = z.enum(['local', 'anchored']);
+const durability = z.enum(['local', 'remote', 'anchored']);
 
 export const keyHint = z.object({ kind: keyKind, path: z.string().optional() });
 

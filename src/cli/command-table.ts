@@ -44,7 +44,7 @@ const volumeCommands: readonly CommandSpec[] = [
       {
         flags: '--durability <level>',
         description: 'what FLUSH waits for',
-        choices: ['local', 'anchored'],
+        choices: ['local', 'remote', 'anchored'],
         default: 'local',
       },
       ...keyOptions,

@@ -11,17 +11,18 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
+import { keyringBytesMax } from '../lib/limits.ts';
 import { wrapOverheadBytes } from '../crypto/box.ts';
 import { sha256 } from '../crypto/digest.ts';
 import { keyBytes } from '../crypto/sealer.ts';
 import { seedBytes, volumeIdBytes } from '../crypto/signature.ts';
 import type { KeySourceKind } from './key-source.ts';
 
-export const keyringBytesMax = 64 * 1024;
 export const keyringSlotsMax = 32;
 /** A passphrase costs time to try: what bounds the opening of a hostile keyring. */
 export const keyringPassphraseSlotsMax = 8;
 export const keyringEpochsMax = 256;
+export const keyringInheritedMax = 256;
 export const slotParametersBytesMax = 1024;
 export const slotLabelBytesMax = 64;
 
@@ -31,6 +32,7 @@ const what = 'the keyring';
 const wrapBytes = keyBytes + wrapOverheadBytes;
 const labelFieldBytes = 1 + slotLabelBytesMax;
 const epochBytes = 4 + keyBytes;
+const inheritedBytes = volumeIdBytes + 4 + keyBytes;
 const wrapPrefix = new TextEncoder().encode('caisson keyring slot v1\0');
 const bodyPrefix = new TextEncoder().encode('caisson keyring body v1\0');
 
@@ -58,6 +60,11 @@ export interface DataKey {
   readonly key: Uint8Array;
 }
 
+/** A data key of another volume, which a clone needs for what it took over. */
+export interface InheritedKey extends DataKey {
+  readonly lineage: Uint8Array; // 16 bytes, the id of that volume
+}
+
 export interface KeyringBody {
   readonly generation: number;
   readonly signingSeed: Uint8Array;
@@ -65,6 +72,7 @@ export interface KeyringBody {
   readonly labels: readonly string[];
   /** By ascending epoch; the last is the current one. */
   readonly dataKeys: readonly DataKey[];
+  readonly inherited: readonly InheritedKey[];
 }
 
 /** Everything before the body length: what the body's additional data covers. */
@@ -93,8 +101,10 @@ export function decodeKeyring(encoded: Uint8Array): EncodedKeyring {
   const slots = Array.from({ length: slotCount }, () => takeSlot(reader));
   const fault = slotsFault(slots);
   if (fault !== undefined) throw reader.invalid(fault);
-  const sealedBody = Uint8Array.from(reader.block(wrapOverheadBytes + bodyBytes(slotCount, keyringEpochsMax)));
-  if (sealedBody.length < wrapOverheadBytes + bodyBytes(slotCount, 1)) throw reader.invalid('its body is too short');
+  const sealedBody = Uint8Array.from(
+    reader.block(wrapOverheadBytes + bodyBytes(slotCount, keyringEpochsMax, keyringInheritedMax)),
+  );
+  if (sealedBody.length < wrapOverheadBytes + bodyBytes(slotCount, 1, 0)) throw reader.invalid('its body is too short');
   reader.end();
   return { slots, sealedBody };
 }
@@ -116,7 +126,7 @@ export function bodyAdditional(volumeId: Uint8Array, encodedSlots: Uint8Array): 
 export function encodeBody(body: KeyringBody): Uint8Array {
   const fault = bodyFault(body);
   assert(fault === undefined, `a keyring body to encode: ${fault}`);
-  const encoded = new Uint8Array(bodyBytes(body.labels.length, body.dataKeys.length));
+  const encoded = new Uint8Array(bodyBytes(body.labels.length, body.dataKeys.length, body.inherited.length));
   const view = new DataView(encoded.buffer);
   view.setUint32(0, body.generation, true);
   encoded.set(body.signingSeed, 4);
@@ -134,6 +144,14 @@ export function encodeBody(body: KeyringBody): Uint8Array {
     encoded.set(key, offset + 4);
     offset += epochBytes;
   }
+  view.setUint16(offset, body.inherited.length, true);
+  offset += 2;
+  for (const { lineage, epoch, key } of body.inherited) {
+    encoded.set(lineage, offset);
+    view.setUint32(offset + volumeIdBytes, epoch, true);
+    encoded.set(key, offset + volumeIdBytes + 4);
+    offset += inheritedBytes;
+  }
   assert(offset === encoded.length, 'a keyring body is filled to its end');
   return encoded;
 }
@@ -150,8 +168,15 @@ export function decodeBody(encoded: Uint8Array, slotCount: number): KeyringBody 
     epoch: reader.u32(),
     key: Uint8Array.from(reader.bytes(keyBytes)),
   }));
+  const inheritedCount = reader.u16();
+  if (inheritedCount > keyringInheritedMax) throw reader.invalid('it has too many inherited keys');
+  const inherited = Array.from({ length: inheritedCount }, () => ({
+    lineage: Uint8Array.from(reader.bytes(volumeIdBytes)),
+    epoch: reader.u32(),
+    key: Uint8Array.from(reader.bytes(keyBytes)),
+  }));
   reader.end();
-  const body = { generation, signingSeed, labels, dataKeys };
+  const body = { generation, signingSeed, labels, dataKeys, inherited };
   const fault = bodyFault(body);
   if (fault !== undefined) throw reader.invalid(fault);
   return body;
@@ -198,15 +223,38 @@ function bodyFault(body: KeyringBody): string | undefined {
     if (key.length !== keyBytes) return 'a data key has the wrong length';
     previousEpoch = epoch;
   }
+  return inheritedFault(body.inherited);
+}
+
+function inheritedFault(inherited: readonly InheritedKey[]): string | undefined {
+  if (inherited.length > keyringInheritedMax) return 'it has too many inherited keys';
+  for (const [index, { lineage, epoch, key }] of inherited.entries()) {
+    if (lineage.length !== volumeIdBytes || key.length !== keyBytes) return 'an inherited key has the wrong length';
+    if (!isNumber32(epoch)) return 'an inherited key has an impossible epoch';
+    const last = inherited[index - 1];
+    if (last !== undefined && compareInherited(last, { lineage, epoch }) >= 0)
+      return 'its inherited keys are out of order';
+  }
   return undefined;
+}
+
+/** By lineage, then epoch: the order in which a keyring lists them. */
+export function compareInherited(
+  left: Pick<InheritedKey, 'lineage' | 'epoch'>,
+  right: Pick<InheritedKey, 'lineage' | 'epoch'>,
+): number {
+  for (let at = 0; at < volumeIdBytes; at++)
+    if (left.lineage[at] !== right.lineage[at]) return left.lineage[at]! - right.lineage[at]!;
+  return left.epoch - right.epoch;
 }
 
 function isNumber32(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 0xffffffff;
 }
 
-function bodyBytes(slotCount: number, epochCount: number): number {
-  return 4 + seedBytes + slotCount * labelFieldBytes + 2 + epochCount * epochBytes;
+function bodyBytes(slotCount: number, epochCount: number, inheritedCount: number): number {
+  const epochsBytes = 2 + epochCount * epochBytes + 2 + inheritedCount * inheritedBytes;
+  return 4 + seedBytes + slotCount * labelFieldBytes + epochsBytes;
 }
 
 function writeSlotHead(writer: ByteWriter, slot: SlotHead): ByteWriter {

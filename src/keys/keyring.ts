@@ -14,11 +14,12 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import type { Random } from '../lib/random.ts';
 import { unwrapBox, wrapBox } from '../crypto/box.ts';
 import { deriveKey, keyLabel } from '../crypto/derive.ts';
+import { equalBytes } from '../crypto/digest.ts';
 import { keyBytes } from '../crypto/sealer.ts';
 import { seedBytes, signingKeyFromSeed, volumeIdBytes } from '../crypto/signature.ts';
 import type { KeySource, KeySourceKind } from './key-source.ts';
 import * as format from './keyring-format.ts';
-import type { DataKey, EncodedKeyring, EncodedSlot, KeyringBody } from './keyring-format.ts';
+import type { DataKey, EncodedKeyring, EncodedSlot, InheritedKey, KeyringBody } from './keyring-format.ts';
 import { parsePassphraseParameters } from './passphrase.ts';
 import type { PassphraseCost } from './passphrase.ts';
 
@@ -41,6 +42,8 @@ export interface CreateKeyringOptions {
   readonly volumeIdOf: (publicKey: Uint8Array) => Uint8Array;
   /** A name for the first slot; sealed. */
   readonly label?: string;
+  /** Data keys of the volumes that a clone takes something over from; copied. */
+  readonly inherited?: readonly InheritedKey[];
 }
 
 interface Slot extends EncodedSlot {
@@ -63,6 +66,9 @@ export async function createKeyring(options: CreateKeyringOptions): Promise<Keyr
     signingSeed,
     slots: [slot],
     dataKeys,
+    inherited: (options.inherited ?? [])
+      .map((one) => ({ lineage: copyOf(one.lineage), epoch: one.epoch, key: copyOf(one.key) }))
+      .sort(format.compareInherited),
     generation: 1,
     encoded: undefined,
   });
@@ -96,6 +102,7 @@ export async function openKeyring(
     signingSeed: body.signingSeed,
     slots,
     dataKeys: [...body.dataKeys],
+    inherited: body.inherited,
     generation: body.generation,
     encoded: snapshot,
   });
@@ -113,6 +120,7 @@ interface KeyringState {
   readonly signingSeed: Uint8Array;
   readonly slots: readonly Slot[];
   readonly dataKeys: readonly DataKey[];
+  readonly inherited: readonly InheritedKey[];
   readonly generation: number;
   /** The bytes this state was read from; undefined when it must be sealed first. */
   readonly encoded: Uint8Array | undefined;
@@ -159,6 +167,20 @@ export class Keyring {
   /** Borrowed: see the invariants. */
   dataKey(epoch: number): Uint8Array {
     const found = this.#liveState().dataKeys.find((dataKey) => dataKey.epoch === epoch);
+    if (found === undefined) throw epochMissing(epoch);
+    return found.key;
+  }
+
+  /** The data keys taken over from other volumes. Borrowed. */
+  get inherited(): readonly InheritedKey[] {
+    return this.#liveState().inherited;
+  }
+
+  /** The data key of `epoch` of the volume `lineage`: this one or one that it took something over from. Borrowed. */
+  keyOf(lineage: Uint8Array, epoch: number): Uint8Array {
+    const state = this.#liveState();
+    if (equalBytes(lineage, state.volumeId)) return this.dataKey(epoch);
+    const found = state.inherited.find((one) => one.epoch === epoch && equalBytes(one.lineage, lineage));
     if (found === undefined) throw epochMissing(epoch);
     return found.key;
   }
@@ -242,16 +264,28 @@ export class Keyring {
     removed.key.fill(0);
   }
 
+  /** Forgets the inherited keys that nothing is sealed under any more, and zeroes them. */
+  removeInherited(unneeded: (key: InheritedKey) => boolean): void {
+    const state = this.#liveState();
+    const gone = state.inherited.filter(unneeded);
+    if (gone.length === 0) return;
+    this.#change(state, { inherited: state.inherited.filter((one) => !gone.includes(one)) });
+    for (const { key } of gone) key.fill(0);
+  }
+
   /** Zeroes every secret. Idempotent; the keyring is of no use afterwards. */
   wipe(): void {
     this.#live = false;
     this.#state.keyringKey.fill(0);
     this.#state.signingSeed.fill(0);
-    for (const { key } of this.#state.dataKeys) key.fill(0);
+    for (const { key } of [...this.#state.dataKeys, ...this.#state.inherited]) key.fill(0);
   }
 
   /** The single place where a keyring changes: seals the new state, then takes it. `from` is what the change was made on. */
-  #change(from: KeyringState, change: Partial<Pick<KeyringState, 'slots' | 'dataKeys' | 'keyringKey'>>): void {
+  #change(
+    from: KeyringState,
+    change: Partial<Pick<KeyringState, 'slots' | 'dataKeys' | 'inherited' | 'keyringKey'>>,
+  ): void {
     if (this.#liveState() !== from) throw changedMeanwhile();
     const state = { ...from, ...change, generation: from.generation + 1 };
     this.#encoded = sealState(state);
@@ -316,9 +350,15 @@ function slotWrappingKey(slotKey: Uint8Array, volumeId: Uint8Array): Uint8Array 
 }
 
 function sealState(state: KeyringState): Uint8Array {
-  const { volumeId, keyringKey, random, slots, dataKeys, generation, signingSeed } = state;
+  const { volumeId, keyringKey, random, slots, dataKeys, inherited, generation, signingSeed } = state;
   const encodedSlots = format.encodeSlots(slots);
-  const body = format.encodeBody({ generation, signingSeed, dataKeys, labels: slots.map((slot) => slot.label) });
+  const body = format.encodeBody({
+    generation,
+    signingSeed,
+    dataKeys,
+    inherited,
+    labels: slots.map((slot) => slot.label),
+  });
   const bodyKey = deriveKey(keyringKey, volumeId, keyLabel.keyringBody);
   const sealedBody = wrapBox(bodyKey, format.bodyAdditional(volumeId, encodedSlots), body, random);
   bodyKey.fill(0);

@@ -106,6 +106,57 @@ export const storeTemporaryFoldersMax = 256;
 /** A folder that others remove as it gets empty is made again at most this often in one call. */
 export const storeFolderAttemptsMax = 8;
 
+// S3 store (docs/stores.md)
+
+/** Connections to one server; more requests wait for one of them. */
+export const s3SocketsMax = 64;
+/** A connection on which no byte moves for so long is given up; a transfer that moves is never cut. */
+export const s3IdleMillisecondsMax = 60_000;
+/** How long a server may refuse or stay silent before the caller hears of it: outages of minutes are waited out. */
+export const s3PatienceMillisecondsMax = 900_000;
+/** The same before the server has answered once: a wrong address should not take a quarter of an hour to say so. */
+export const s3FirstPatienceMillisecondsMax = 15_000;
+/** The first pause is chance times this, each further one may be twice as long, up to the next. */
+export const s3PauseMilliseconds = 100;
+export const s3PauseMillisecondsMax = 20_000;
+/** What is read of an answer that is no success. */
+export const s3ErrorBytesMax = 64 * 1024;
+/** A page of a listing: 1000 keys. */
+export const s3ListBytesMax = 8 * 1024 * 1024;
+/** Pages in a row that name no object at all. */
+export const s3ListEmptyPagesMax = 1_000;
+/** Spool files uploaded at one time. */
+export const s3UploadsMax = 8;
+/** Pieces in which a spool file is read and sent; two of them are in memory for each upload. */
+export const s3UploadPieceBytes = 512 * 1024;
+/** One PUT takes so much without multipart; segments stay far below. */
+export const s3ObjectBytesMax = 5 * 1024 * 1024 * 1024;
+/** A CA file, a token file, a file of profiles. */
+export const s3FileBytesMax = 1024 * 1024;
+/** Credentials are fetched anew so long before they end … */
+export const s3CredentialsRefreshMilliseconds = 300_000;
+/** … and waited for once less than this is left. */
+export const s3CredentialsUrgentMilliseconds = 60_000;
+/** An answer of a credential service. */
+export const s3CredentialsBytesMax = 64 * 1024;
+/** A credential service lies nearby: silence means there is none. */
+export const s3CredentialsMillisecondsMax = 5_000;
+
+// Read cache of remote stores
+/** What is fetched and kept in one piece. */
+export const readCacheChunkBytes = 256 * 1024;
+/** On local disk, unless configured otherwise. */
+export const readCacheBytesDefault = 4 * 1024 * 1024 * 1024;
+export const readCacheBytesMin = 16 * 1024 * 1024;
+/** Chunks in memory: being fetched, or being written to the cache's file. */
+export const readCacheLoadsMax = 96;
+/** Of these at most so many that nobody waits for yet. */
+export const readCachePrefetchesMax = 48;
+/** How far ahead of a sequential reader is fetched. */
+export const readAheadBytesMax = 8 * 1024 * 1024;
+/** What a reader must have read in order before it counts as sequential. */
+export const readAheadAfterBytes = 128 * 1024;
+
 // Admin API and command line
 /** Body of one admin request. */
 export const adminRequestBytesMax = 64 * 1024;
@@ -188,6 +239,23 @@ export const anchorLockRetryMilliseconds = 5;
 /** Map objects open at one time for reading. */
 export const mapObjectsOpenMax = 64;
 
+// Hashed images (spec/hashed-format.md)
+
+/** Digests that were checked and are kept: 64 MiB hold those of 32 GiB of image. */
+export const hashedTableBytesMax = 64 * 1024 * 1024;
+/** Objects open at one time for reading one image. */
+export const hashedReadersMax = 256;
+/** Leaves read from the store in one piece. */
+export const hashedRunLeavesMax = 64;
+/** Regions of that size kept for reads that wait. */
+export const hashedScratchCountMax = 8;
+/** Spans on their way to the store while an image is made; each holds its 8 MiB. */
+export const hashedUploadsMax = 4;
+/** Nodes and spans that the images of one store may need when one is removed: 32 TiB of content. */
+export const hashedObjectsMax = 4 * 1024 * 1024;
+/** Findings that a verification lists one by one. */
+export const hashedFindingsMax = 1_000;
+
 // Demo (docs/demo.md)
 /** A command or a program that the demo runs; each takes seconds. */
 export const demoCommandMillisecondsMax = 60_000;
@@ -213,3 +281,23 @@ export const demoLoadMillisecondsMax = 30_000;
 /** Where records end on the bare volume. */
 export const demoRecordsMax = 16_384;
 export const demoBulkWritesMax = 64;
+
+// Keyring (spec/keys.md), which manifests carry
+export const keyringBytesMax = 64 * 1024;
+
+// Import, copy and backup (docs/import-and-backup.md)
+
+/** Content is read in pieces of this size … */
+export const contentPieceBytes = 1024 * 1024;
+/** … so many of them at one time: these two bound the memory of an import. */
+export const contentReadsInFlightMax = 8;
+/** One read of standard input or of the pipe of a program. */
+export const contentStreamReadBytes = 1024 * 1024;
+/** How long a program that decrypts a LUKS volume may take to say what it has to say once its output ended. */
+export const luksEndMilliseconds = 10_000;
+/** A piece in which objects of a backup are read, sent and written. */
+export const backupPieceBytes = 1024 * 1024;
+/** Objects larger than this no Caisson writes: a backup that names one is refused before anything is kept. */
+export const backupObjectBytesMax = 4 * 1024 * 1024 * 1024;
+/** How often an export begins anew because the writer deleted what it was about to send. */
+export const backupRestartsMax = 16;

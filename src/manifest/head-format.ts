@@ -6,7 +6,7 @@ import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
 export const headVersion = 1;
 export const headBytesMax = 512;
 
-export const HeadState = { open: 1, closed: 2 } as const;
+export const HeadState = { open: 1, closed: 2, erased: 3, moved: 4 } as const;
 export type HeadState = (typeof HeadState)[keyof typeof HeadState];
 
 export interface Head {
@@ -39,7 +39,7 @@ export function decodeHead(bytes: Uint8Array): DecodedHead {
   reader.expect(magicHead);
   reader.version(headVersion);
   const state = reader.u8();
-  if (state !== HeadState.open && state !== HeadState.closed) throw reader.invalid(`state ${state} is unknown`);
+  if (!isHeadState(state)) throw reader.invalid(`state ${state} is unknown`);
   reader.zeros(5);
   const fields = {
     state,
@@ -54,4 +54,8 @@ export function decodeHead(bytes: Uint8Array): DecodedHead {
   const signature = reader.bytes(64);
   reader.end();
   return { ...fields, signedBytes, signature };
+}
+
+function isHeadState(value: number): value is HeadState {
+  return value >= HeadState.open && value <= HeadState.moved;
 }

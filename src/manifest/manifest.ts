@@ -15,14 +15,12 @@ import {
   appendSealed,
   appendSignature,
   decodeManifest,
-  decodeState,
   encodePublic,
-  encodeState,
   manifestBytesMax,
   type DecodedManifest,
   type ManifestPublic,
-  type ManifestState,
 } from './manifest-format.ts';
+import { decodeState, encodeState, type ManifestState } from './state-format.ts';
 
 const encoder = new TextEncoder();
 const manifestContext = encoder.encode('caisson v1 manifest\0');

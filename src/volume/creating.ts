@@ -12,6 +12,7 @@ import { buildManifest, createExact, readManifest, swapHead } from '../manifest/
 import { manifestKey, volumePrefix } from '../store/paths.ts';
 import { publicInfoFrom } from './describe.ts';
 import { checkSize } from './sealed-volume.ts';
+import { durabilityCode } from './volume-core.ts';
 import type { CreateOptions, PublicVolumeInfo, VolumeEnvironment } from './volume-types.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 
@@ -27,7 +28,7 @@ export async function createVolume(environment: VolumeEnvironment, options: Crea
       'a volume without protection has no key, a sealed one needs one',
     );
   }
-  const { store, random, anchor } = environment;
+  const { store, random, anchor, clock } = environment;
   const keyring = await createKeyring({ source: options.keySource, random, volumeIdOf: volumeIdFromPublicKey });
   try {
     const signingKey = signingKeyFromSeed(keyring.signingSeed);
@@ -43,7 +44,10 @@ export async function createVolume(environment: VolumeEnvironment, options: Crea
       previousDigest: noDigest,
       writerKey: signingKey.publicKey,
       floor: 0,
+      time: clock.wall(),
+      parent: undefined,
       keyring: keyring.encode(),
+      pins: [],
       catalog: [],
       added: [],
       dropped: [],
@@ -51,13 +55,16 @@ export async function createVolume(environment: VolumeEnvironment, options: Crea
     };
     const state = {
       blockCount: options.size / blockBytes,
-      durability: options.durability === 'anchored' ? (1 as const) : (0 as const),
+      durability: durabilityCode(options.durability),
       root: undefined,
       sequence: 0,
       chain: noChain,
       nextOrdinal: 0,
       keyEpoch: keyring.currentKeyEpoch,
+      rekeyBelow: 0,
       pageCounts: [],
+      usage: [],
+      snapshots: [],
     };
     const bytes = buildManifest(manifest, state, keyring.dataKey(keyring.currentKeyEpoch), signingKey);
     const digest = sha256(bytes);

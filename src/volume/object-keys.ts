@@ -45,7 +45,7 @@ export class ObjectKeys {
       .bytes(lineage, 16)
       .u32(keyEpoch)
       .finish();
-    const bytes = deriveKey(this.#keyring.dataKey(keyEpoch), id, label, context);
+    const bytes = deriveKey(this.#keyring.keyOf(lineage, keyEpoch), id, label, context);
     try {
       return this.#sealer.createKey(bytes);
     } finally {

@@ -16,7 +16,8 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { catalogPageBytesMax, decodeCatalogPage } from '../manifest/catalog-format.ts';
 import { HeadState } from '../manifest/head-format.ts';
-import type { ManifestState } from '../manifest/manifest-format.ts';
+import type { Pin } from '../manifest/manifest-format.ts';
+import type { ManifestState } from '../manifest/state-format.ts';
 import { openState, readHead, readManifest, type ReadHead, type ReadManifest } from '../manifest/manifest.ts';
 import { ObjectTable } from '../manifest/object-table.ts';
 import { catalogKey, manifestKey, manifestPrefix, parseKey, volumePrefix } from '../store/paths.ts';
@@ -29,7 +30,7 @@ import { ObjectKeys } from './object-keys.ts';
 import { recover } from './recovery.ts';
 import { SealedVolume } from './sealed-volume.ts';
 import { SegmentHandles } from './segment-handles.ts';
-import { swapCoreHead, tuningOf, type Published, type VolumeCore } from './volume-core.ts';
+import { durabilityOf, swapCoreHead, tuningOf, type Published, type VolumeCore } from './volume-core.ts';
 import type { OpenOptions, Volume, VolumeEnvironment } from './volume-types.ts';
 
 /** What opening and verifying read before any key epoch or map matters. */
@@ -107,10 +108,10 @@ export async function unlockVolume(
 }
 
 /** The object table that the manifest's catalog names; every page is checked by digest. */
-export async function readCatalog(store: Store, prefix: string, newest: ReadManifest): Promise<ObjectTable> {
+export async function readCatalog(store: Store, newest: ReadManifest): Promise<ObjectTable> {
   const table = new ObjectTable(newest.manifest.volumeId);
   for (const reference of newest.manifest.catalog) {
-    const key = catalogKey(prefix, reference.id);
+    const key = catalogKey(volumePrefix(reference.owner), reference.id);
     const bytes = await getNamed(store, key, reference.bytes);
     if (bytes.length !== reference.bytes || !equalBytes(sha256(bytes), reference.digest))
       throw catalogTampered(key, 'its digest is not the one in the manifest');
@@ -118,11 +119,11 @@ export async function readCatalog(store: Store, prefix: string, newest: ReadMani
     if (
       page.firstIndex !== reference.firstIndex ||
       page.entries.length !== reference.entryCount ||
-      !equalBytes(page.volumeId, newest.manifest.volumeId)
+      !equalBytes(page.volumeId, reference.owner)
     ) {
       throw catalogTampered(key, 'it is not the page that the manifest names');
     }
-    table.restore(page, { ...reference, id: Uint8Array.from(reference.id), digest: Uint8Array.from(reference.digest) });
+    table.restore(page, reference);
   }
   table.restored();
   return table;
@@ -150,7 +151,7 @@ async function buildCore(
   const tuning = tuningOf(environment);
   const protection = protectionOf(newest.manifest);
   const keys = new ObjectKeys(keyring, protection, environment.sealer);
-  const table = await readCatalog(store, prefix, newest);
+  const table = await readCatalog(store, newest);
   const loader = new MapLoader(store, table, keys);
   const mapRoom = {
     makeRoom: (): Promise<void> =>
@@ -164,7 +165,7 @@ async function buildCore(
     prefix,
     volumeId: newest.manifest.volumeId,
     protection,
-    durability: state.durability === 1 ? 'anchored' : 'local',
+    durability: durabilityOf(state.durability),
     keyring,
     signingKey: signingKeyFromSeed(keyring.signingSeed),
     keys,
@@ -208,7 +209,16 @@ async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolum
     sequence: state.sequence,
     chain: state.chain,
     nextOrdinal: state.nextOrdinal,
+    pins: pinsOf(newest),
+    snapshots: state.snapshots,
+    parent: newest.manifest.parent,
+    rekeyBelow: state.rekeyBelow,
   };
+}
+
+/** The pins of a manifest; of itself it cannot say the digest. */
+export function pinsOf({ manifest, digest }: ReadManifest): Pin[] {
+  return manifest.pins.map((pin) => (pin.number === manifest.number ? { ...pin, digest } : pin));
 }
 
 function catalogTampered(key: string, message: string, cause?: unknown): CaissonError {

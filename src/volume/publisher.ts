@@ -13,10 +13,13 @@ import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { catalogEntriesMax, ObjectKind } from '../manifest/catalog-format.ts';
 import type { HeadState } from '../manifest/head-format.ts';
-import { ManifestKind, type CatalogReference, type ManifestState } from '../manifest/manifest-format.ts';
+import { ManifestKind, type CatalogReference } from '../manifest/manifest-format.ts';
+import type { ManifestState } from '../manifest/state-format.ts';
 import { buildManifest, createExact, fenced } from '../manifest/manifest.ts';
+import { PinnedNumbers } from '../manifest/pinned-numbers.ts';
 import { catalogKey, headKey, manifestKey, mapObjectKey, segmentKey, spoolName } from '../store/paths.ts';
-import { swapCoreHead, type VolumeCore } from './volume-core.ts';
+import { durabilityCode, swapCoreHead, type VolumeCore } from './volume-core.ts';
+import { objectKey } from './object-names.ts';
 import type { LogPosition } from './write-log.ts';
 
 /** A segment whose bytes are complete: in the spool, not yet an object. */
@@ -45,6 +48,8 @@ export interface PublishRequest {
   /** Advances the anchor to the new manifest. */
   readonly anchor: () => Promise<void>;
 }
+
+const noDigest = new Uint8Array(32);
 
 /** The writer that lost the volume publishes each segment once. */
 const publishAttemptsMax = 3;
@@ -89,16 +94,19 @@ export class Publisher {
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();
     }
-    const emptied = this.#dropEmptied();
+    this.#dropEmptied();
     const state: ManifestState = {
       blockCount,
-      durability: core.durability === 'anchored' ? 1 : 0,
+      durability: durabilityCode(core.durability),
       root: { object: root.reference.object, slot: root.reference.slot, bytes: root.bytes, tag: root.reference.tag },
       sequence: request.position.sequence,
       chain: request.position.chain,
       nextOrdinal: request.position.nextOrdinal,
       keyEpoch: core.keys.keyEpoch,
+      rekeyBelow: core.published.rekeyBelow,
       pageCounts: [...core.pageCounts],
+      usage: [],
+      snapshots: core.published.snapshots,
     };
     const replaced = await this.#publishState(request, state);
     core.published.root = root;
@@ -110,7 +118,7 @@ export class Publisher {
       ...request.segments.map((segment) => segment.spoolName),
       ...mapObjects.map((object) => object.spoolName),
     ];
-    await this.#cleanUp(spoolNames, [...emptied, ...replaced]);
+    await this.#cleanUp(spoolNames, replaced);
   }
 
   /**
@@ -169,25 +177,25 @@ export class Publisher {
     }
   }
 
-  /** Map objects without a live page leave the next manifest; returns their keys. */
-  #dropEmptied(): string[] {
-    const { pageCounts, table, prefix } = this.#core;
-    const keys: string[] = [];
+  /** Map objects without a live page are no longer needed. */
+  #dropEmptied(): void {
+    const { pageCounts, table } = this.#core;
     for (const [index, live] of pageCounts) {
       if (live > 0) continue;
       pageCounts.delete(index);
       this.#core.mapLoader.forget(index);
-      keys.push(mapObjectKey(prefix, table.get(index).id));
       table.drop(index);
     }
-    return keys;
   }
 
   /** Catalog, manifest, head. Returns the keys of what it replaced. */
   async #publishState(request: PublishRequest, state: ManifestState): Promise<string[]> {
     const core = this.#core;
-    const { store, random } = core.environment;
-    const change = core.table.change();
+    const { store, random, clock } = core.environment;
+    const { published } = core;
+    const number = published.number + 1;
+    const pins = new PinnedNumbers(published.pins);
+    const change = core.table.change(number, pins);
     const placed = new Map<number, CatalogReference>();
     for (const page of change.pages) {
       const id = random.bytes(16);
@@ -195,12 +203,13 @@ export class Publisher {
       placed.set(page.page, {
         firstIndex: page.page * catalogEntriesMax,
         entryCount: page.entryCount,
+        owner: core.volumeId,
         id,
+        birth: number,
         bytes: page.bytes.length,
         digest: sha256(page.bytes),
       });
     }
-    const number = core.published.number + 1;
     const outdated = this.#outdated(number);
     const bytes = buildManifest(
       {
@@ -209,10 +218,13 @@ export class Publisher {
         volumeId: core.volumeId,
         number,
         epoch: core.epoch,
-        previousDigest: core.published.digest,
+        previousDigest: published.digest,
         writerKey: core.signingKey.publicKey,
-        floor: core.published.kept[outdated]?.number ?? number,
+        floor: published.kept[outdated]?.number ?? number,
+        time: clock.wall(),
+        parent: published.parent,
         keyring: core.keyring.encode(),
+        pins: published.pins.map((pin) => (pin.number === number ? { ...pin, digest: noDigest } : pin)),
         catalog: core.table.referencesWith(placed),
         added: change.added,
         dropped: change.dropped,
@@ -225,13 +237,14 @@ export class Publisher {
     const digest = sha256(bytes);
     await createExact(store, manifestKey(core.prefix, number, digest), bytes);
     await request.swap(() => swapCoreHead(core, request.headState, number, digest));
-    const replaced = core.table.commit(placed).map((id) => catalogKey(core.prefix, id));
-    for (const old of core.published.kept.splice(0, outdated))
-      replaced.push(manifestKey(core.prefix, old.number, old.digest));
-    core.published.number = number;
-    core.published.digest = digest;
-    core.published.floor = core.published.kept[0]?.number ?? number;
-    core.published.kept.push({ number, digest });
+    const replaced = core.table.commit(placed).map((object) => objectKey(core.prefix, object));
+    for (const old of published.kept.splice(0, outdated))
+      if (!pins.has(old.number)) replaced.push(manifestKey(core.prefix, old.number, old.digest));
+    published.number = number;
+    published.digest = digest;
+    published.floor = published.kept[0]?.number ?? number;
+    published.kept.push({ number, digest });
+    published.pins = published.pins.map((pin) => (pin.number === number ? { ...pin, digest } : pin));
     return replaced;
   }
 

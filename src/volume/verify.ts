@@ -8,11 +8,11 @@ import { toHex } from '../lib/hex.ts';
 import { Region } from '../lib/region.ts';
 import { readHead, readManifest, type ReadManifest } from '../manifest/manifest.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
-import { ObjectKind } from '../manifest/catalog-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
-import { catalogKey, manifestKey, mapObjectKey, parseKey, segmentKey, volumePrefix } from '../store/paths.ts';
+import { catalogKey, manifestKey, parseKey, volumePrefix } from '../store/paths.ts';
 import { checkFreshness } from './freshness.ts';
 import { digestOf } from './inline-digester.ts';
+import { objectKey } from './object-names.ts';
 import { readCatalog } from './opening.ts';
 import type { Progress, VerifyFinding, VerifyReport, Volume, VolumeEnvironment } from './volume-types.ts';
 
@@ -36,7 +36,7 @@ export async function verifyPublic(environment: VolumeEnvironment, part: VerifyP
   const chain = await readChain(environment, prefix, part.volumeId, findings);
   if (chain === undefined) return emptyReport(part.volumeId, findings);
   const { newest } = chain;
-  const table = await attempt(findings, 'catalog', () => readCatalog(store, prefix, newest));
+  const table = await attempt(findings, 'catalog', () => readCatalog(store, newest));
   let objectsChecked = 0;
   let objectBytes = 0;
   if (table !== undefined) {
@@ -152,10 +152,10 @@ async function readChain(
 
 function* objectsOf(table: ObjectTable): Generator<{ key: string; bytes: number; digest: Uint8Array }> {
   for (let index = 0; index < table.length; index++) {
-    if (!table.isSegment(index) && !table.isMapObject(index)) continue;
-    const { kind, id, bytes, digest, lineage } = table.get(index);
-    const owner = volumePrefix(lineage);
-    yield { key: kind === ObjectKind.segment ? segmentKey(owner, id) : mapObjectKey(owner, id), bytes, digest };
+    const entry = table.find(index);
+    if (entry === undefined) continue;
+    const { bytes, digest } = entry;
+    yield { key: objectKey(volumePrefix(entry.lineage), entry), bytes, digest };
   }
 }
 
@@ -198,9 +198,7 @@ async function settleFindings(
     const { head } = await readHead(environment.store, prefix, volumeId);
     if (head.number === judged.manifest.number) return findings;
     const newer = await readManifest(environment.store, prefix, volumeId, head.number, head.manifestDigest);
-    const named = new Set(
-      [...objectsOf(await readCatalog(environment.store, prefix, newer))].map((object) => object.key),
-    );
+    const named = new Set([...objectsOf(await readCatalog(environment.store, newer))].map((object) => object.key));
     return findings.filter((finding) => finding.code !== 'object-missing' || named.has(finding.object));
   } catch {
     return findings;
@@ -214,7 +212,8 @@ async function findOrphans(
   chain: ChainResult,
 ): Promise<string[]> {
   const known = new Set([...objectsOf(table)].map((object) => object.key));
-  for (const reference of chain.newest.manifest.catalog) known.add(catalogKey(prefix, reference.id));
+  for (const reference of chain.newest.manifest.catalog)
+    known.add(catalogKey(volumePrefix(reference.owner), reference.id));
   for (const manifest of chain.manifests) known.add(manifestKey(prefix, manifest.number, manifest.digest));
   const orphans: string[] = [];
   for await (const object of environment.store.list(prefix)) {

@@ -9,7 +9,9 @@ import type { SigningKey } from '../crypto/signature.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import * as limits from '../lib/limits.ts';
 import type { HeadState } from '../manifest/head-format.ts';
+import type { Parent, Pin } from '../manifest/manifest-format.ts';
 import { swapHead } from '../manifest/manifest.ts';
+import { DurabilityCode, type SnapshotRecord } from '../manifest/state-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import type { SpoolArea } from '../store/store.ts';
 import type { MapLoader } from './map-loader.ts';
@@ -29,6 +31,12 @@ export interface Published {
   sequence: number;
   chain: Uint8Array;
   nextOrdinal: number;
+  /** Pins, each with its digest, and what is said of those that are snapshots; the next manifest lists them. */
+  pins: readonly Pin[];
+  snapshots: readonly SnapshotRecord[];
+  readonly parent: Parent | undefined;
+  /** Key epoch below which objects are to be sealed anew; 0 for none. */
+  rekeyBelow: number;
 }
 
 export interface VolumeCore {
@@ -107,4 +115,12 @@ export async function swapCoreHead(
     head,
     core.signingKey,
   );
+}
+
+export function durabilityCode(durability: Durability): DurabilityCode {
+  return DurabilityCode[durability];
+}
+
+export function durabilityOf(code: DurabilityCode): Durability {
+  return code === DurabilityCode.anchored ? 'anchored' : code === DurabilityCode.remote ? 'remote' : 'local';
 }

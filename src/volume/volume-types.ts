@@ -12,8 +12,11 @@ import type { Store } from '../store/store.ts';
 /** `none` stores plaintext, signed but neither secret nor authenticated block by block; it is named as such wherever it shows. */
 export type Protection = 'sealed' | 'none';
 
-/** What FLUSH waits for: the spool on the local disk, or also the anchor (docs/durability.md). */
-export type Durability = 'local' | 'anchored';
+/**
+ * What FLUSH waits for: the spool on the local disk, the store, or the store and the anchor
+ * (docs/durability.md). On a store of this machine `local` and `remote` are the same.
+ */
+export type Durability = 'local' | 'remote' | 'anchored';
 
 /** What the engine needs from outside; everything is injected so that the simulator can replace it. */
 export interface VolumeEnvironment {

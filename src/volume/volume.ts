@@ -23,7 +23,7 @@ export async function inspectVolume(
   const prefix = volumePrefix(volumeId);
   const { head } = await readHead(store, prefix, volumeId);
   const newest = await readManifest(store, prefix, volumeId, head.number, head.manifestDigest);
-  const table = await readCatalog(store, prefix, newest);
+  const table = await readCatalog(store, newest);
   return { ...publicInfoFrom(newest.manifest, newest.digest, table.totals()), epoch: head.epoch };
 }
 

@@ -62,6 +62,7 @@ function assertCanonicalBody(random: SeededBytes, where: string): void {
     signingSeed: random.bytes(32),
     labels: ['a', ''],
     dataKeys: [{ epoch: 1 + random.below(3), key: random.bytes(32) }],
+    inherited: [{ lineage: random.bytes(16), epoch: 1 + random.below(3), key: random.bytes(32) }],
   });
   const mutant = random.below(2) === 0 ? flipped(body, random) : resized(body, random);
   assertNamed(() => {

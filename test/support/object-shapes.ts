@@ -68,15 +68,22 @@ export function manifestFields(bytes: Uint8Array): Field[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const layout = new Layout().add(['magic', 8], ['version', 2], ['kind', 1], ['protection', 1], ['zero', 4]);
   layout.add(['volume id', 16], ['number', 8], ['epoch', 8], ['previous digest', 32], ['writer key', 32], ['floor', 8]);
+  layout.add(['time', 8], ['parent id', 16], ['parent number', 8], ['parent digest', 32]);
   layout.add(['keyring bytes', 4], ['keyring', view.getUint32(layout.offset, true)]);
+  const pins = view.getUint32(layout.offset, true);
+  layout.add(['pin count', 4]);
+  for (let index = 0; index < pins; index++)
+    layout.add(['pin kind', 1], ['pin zero', 7], ['pin id', 16], ['pin number', 8], ['pin digest', 32]);
   const catalog = view.getUint32(layout.offset, true);
   layout.add(['catalog count', 4]);
   for (let index = 0; index < catalog; index++) {
     layout.add(
       ['catalog first index', 4],
       ['catalog entry count', 4],
+      ['catalog owner', 16],
       ['catalog id', 16],
       ['catalog bytes', 8],
+      ['catalog birth', 8],
       ['catalog digest', 32],
     );
   }
@@ -111,7 +118,8 @@ export function catalogFields(bytes: Uint8Array): Field[] {
   const count = view.getUint32(layout.offset, true);
   layout.add(['entry count', 4], ['zero 2', 4]);
   for (let index = 0; index < count; index++) {
-    layout.add(['kind', 1], ['entry zero', 3], ['key epoch', 4], ['bytes', 8], ['object id', 16], ['digest', 32]);
+    layout.add(['kind', 1], ['entry zero', 3], ['key epoch', 4], ['bytes', 8], ['birth', 8], ['death', 8]);
+    layout.add(['object id', 16], ['digest', 32]);
   }
   return layout.fields;
 }

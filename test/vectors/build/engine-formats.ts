@@ -185,21 +185,24 @@ const roots: readonly (readonly [string, string, string, Buffer])[] = [
 for (const [name, expect, comment, bytes] of roots) vector('map', name, expect, comment, bytes, { part: 'root' });
 
 // Catalog pages, spec/manifest-format.md
-const objectEntry = (kind: number, bytes: bigint | number = 1184): Buffer => Buffer.concat([u8(kind), zeros(3), u32(7), u64(bytes), chain, digest]);
+const objectEntry = (kind: number, bytes: bigint | number = 1184, birth = 3, death = 0): Buffer =>
+  Buffer.concat([u8(kind), zeros(3), u32(7), u64(bytes), u64(birth), u64(death), chain, digest]);
 const catalog = (entries: readonly Buffer[], count = entries.length, version = 1): Buffer =>
   Buffer.concat([ascii('CSNCAT1\n'), u16(version), u16(0), u32(1024), id, chain, u32(count), u32(0), ...entries]);
-const good = catalog([objectEntry(1), zeros(64), objectEntry(2)]);
+const good = catalog([objectEntry(1), zeros(80), objectEntry(2, 1184, 3, 5), objectEntry(3, 1184, 0, 4)]);
 const catalogs: readonly (readonly [string, string, string, Buffer])[] = [
-  ['page', 'decodes', 'A segment, an unused entry, a map object.', good],
+  ['page', 'decodes', 'A segment, an unused entry, a dead map object, a dead catalog page.', good],
   ['magic', 'format-invalid', 'The magic is wrong.', replaced(good, 0, ascii('X'))],
   ['version', 'format-version', 'Version 2.', catalog([objectEntry(1)], 1, 2)],
   ['reserved', 'format-invalid', 'A reserved byte is set.', replaced(good, 10, u8(1))],
   ['reserved-2', 'format-invalid', 'A reserved byte behind the count is set.', replaced(good, 52, u8(1))],
   ['empty', 'format-invalid', 'No entries.', catalog([])],
   ['count', 'format-invalid', 'It says more entries than there are.', catalog([objectEntry(1)], 2)],
-  ['too-many', 'format-invalid', 'It has 1025 entries.', catalog(Array.from({ length: 1025 }, () => zeros(64)))],
-  ['kind', 'format-invalid', 'Kind 3.', catalog([objectEntry(3)])],
-  ['unused-set', 'format-invalid', 'An unused entry has an id.', catalog([replaced(zeros(64), 16, chain)])],
+  ['too-many', 'format-invalid', 'It has 1025 entries.', catalog(Array.from({ length: 1025 }, () => zeros(80)))],
+  ['kind', 'format-invalid', 'Kind 4.', catalog([objectEntry(4)])],
+  ['catalog-alive', 'format-invalid', 'A catalog page that is not dead.', catalog([objectEntry(3)])],
+  ['death', 'format-invalid', 'An object died in the manifest that added it.', catalog([objectEntry(1, 1184, 3, 3)])],
+  ['unused-set', 'format-invalid', 'An unused entry has an id.', catalog([replaced(zeros(80), 32, chain)])],
   ['entry-reserved', 'format-invalid', 'A reserved byte of an entry is set.', catalog([replaced(objectEntry(1), 1, u8(1))])],
   ['bytes', 'format-invalid', 'A length of 2^53.', catalog([objectEntry(1, tooLarge)])],
   ['longer', 'format-invalid', 'A byte follows.', Buffer.concat([good, u8(0)])],
@@ -247,7 +250,9 @@ const heads: readonly (readonly [string, string, string, Buffer])[] = [
   ['open', 'decodes', 'A right head, open.', head()],
   ['closed', 'decodes', 'A right head, closed.', head({ state: 2 })],
   ['version', 'format-version', 'Version 2, rightly signed.', head({ version: 2 })],
-  ['state', 'head-tampered', 'State 3, rightly signed.', head({ state: 3 })],
+  ['erased', 'decodes', 'A right head, erased.', head({ state: 3 })],
+  ['moved', 'decodes', 'A right head, moved.', head({ state: 4 })],
+  ['state', 'head-tampered', 'State 5, rightly signed.', head({ state: 5 })],
   ['reserved', 'head-tampered', 'A reserved byte is set, rightly signed.', head({ reserved: 1 })],
   ['epoch', 'head-tampered', 'An epoch of 2^53, rightly signed.', head({ epoch: tooLarge })],
   ['other-volume', 'head-tampered', 'It names another volume.', head({ volumeId: volumeIdOf(stranger) })],
@@ -271,37 +276,55 @@ interface ManifestParts {
   writer: KeyObject;
   signs: KeyObject;
   context: string;
+  keyring: Buffer;
   keyringBytes: number | undefined;
+  parent: Buffer;
+  pins: readonly Buffer[];
   catalog: readonly Buffer[];
   added: readonly Buffer[];
   dropped: readonly Buffer[];
   state: Buffer;
   sealsNumber: number | undefined;
+  sealed: Buffer | undefined;
   after: Buffer;
 }
 
 const dataKey = Buffer.alloc(32, 0x44);
 const salt = Buffer.alloc(16, 0x5a);
-const catalogReference = (first: number, count: number): Buffer => Buffer.concat([u32(first), u32(count), chain, u64(1184), digest]);
+const catalogReference = (first: number, count: number): Buffer => Buffer.concat([u32(first), u32(count), id, chain, u64(1184), u64(3), digest]);
+const noParent = zeros(56);
+const parent = Buffer.concat([id, u64(7), digest]);
+const pin = (kind: number, number: number, name = id, manifestDigest = digest): Buffer =>
+  Buffer.concat([u8(kind), zeros(7), name, u64(number), manifestDigest]);
 const added = (kind: number): Buffer => Buffer.concat([u8(kind), zeros(7), chain, u64(1184), digest]);
 const rootPlace = Buffer.concat([u32(1), u32(3), u32(48), u32(0), chain]);
 const noRoot = Buffer.concat([u32(0xffff_ffff), zeros(28)]);
 
-function state(change: { root?: Buffer; durability?: number; reserved?: number; counts?: number; after?: Buffer } = {}): Buffer {
+function state(change: { root?: Buffer; durability?: number; reserved?: number; counts?: number; usage?: readonly Buffer[]; snapshots?: readonly Buffer[]; after?: Buffer } = {}): Buffer {
   const fields = [u64(1024), u8(change.durability ?? 0), u8(change.reserved ?? 0), zeros(6), change.root ?? rootPlace];
-  return Buffer.concat([...fields, u64(9), chain, u64(2), u32(1), u32(change.counts ?? 1), u32(1), u32(2), change.after ?? zeros(0)]);
+  const list = (items: readonly Buffer[]): Buffer => Buffer.concat([u32(items.length), ...items]);
+  const lists = [list(change.usage ?? [usagePage(0), usagePage(2)]), list(change.snapshots ?? [snapshotRecord(Buffer.from('über', 'utf8'))])];
+  return Buffer.concat([...fields, u64(9), chain, u64(2), u32(1), u32(0), u32(change.counts ?? 1), u32(1), u32(2), ...lists, change.after ?? zeros(0)]);
+}
+
+function usagePage(page: number): Buffer {
+  return Buffer.concat([u32(page), u32(1), u32(3), chain]);
+}
+
+function snapshotRecord(name: Buffer): Buffer {
+  return Buffer.concat([id, u64(1_700_000_000_000), u32(name.length), name]);
 }
 
 function manifest(change: Partial<ManifestParts> = {}): Buffer {
   const defaults = { version: 1, kind: 2, protection: 1, reserved: zeros(4), number: 4, floor: 2, writer: signer, signs: signer, context: 'caisson v1 manifest\0' };
-  const lists = { keyringBytes: undefined, catalog: [catalogReference(0, 3)], added: [added(1)], dropped: [], state: state(), sealsNumber: undefined, after: zeros(0) };
+  const lists = { keyring: ascii('a keyring'), keyringBytes: undefined, parent: noParent, pins: [pin(1, 1), pin(2, 3)], sealed: undefined, catalog: [catalogReference(0, 3)], added: [added(1)], dropped: [], state: state(), sealsNumber: undefined, after: zeros(0) };
   const parts: ManifestParts = { ...defaults, ...lists, ...change };
-  const keyring = ascii('a keyring');
+  const { keyring } = parts;
   const fields = [ascii('CSNMAN1\n'), u16(parts.version), u8(parts.kind), u8(parts.protection), parts.reserved, volumeId, u64(parts.number), u64(3), digest];
-  const more = [publicKeyOf(parts.writer), u64(parts.floor), u32(parts.keyringBytes ?? keyring.length), keyring];
+  const more = [publicKeyOf(parts.writer), u64(parts.floor), u64(1_700_000_000_000), parts.parent, u32(parts.keyringBytes ?? keyring.length), keyring];
   const list = (items: readonly Buffer[]): Buffer => Buffer.concat([u32(items.length), ...items]);
-  const open = Buffer.concat([...fields, ...more, list(parts.catalog), list(parts.added), list(parts.dropped), salt]);
-  const box = sealState(open, parts.state, parts.sealsNumber ?? parts.number);
+  const open = Buffer.concat([...fields, ...more, list(parts.pins), list(parts.catalog), list(parts.added), list(parts.dropped), salt]);
+  const box = parts.sealed ?? sealState(open, parts.state, parts.sealsNumber ?? parts.number);
   const signed = Buffer.concat([open, u32(box.length), box]);
   return Buffer.concat([signed, sign(null, Buffer.concat([ascii(parts.context), signed]), parts.signs), parts.after]);
 }
@@ -316,10 +339,26 @@ function sealState(open: Buffer, plaintext: Buffer, number: bigint | number): Bu
 
 const manifests: readonly (readonly [string, string, string, Buffer])[] = [
   ['checkpoint', 'decodes', 'A right checkpoint.', manifest()],
-  ['create', 'decodes', 'A right first manifest without root.', manifest({ kind: 1, number: 0, floor: 0, catalog: [], added: [], state: state({ root: noRoot }) })],
+  ['create', 'decodes', 'A right first manifest without root.', manifest({ kind: 1, number: 0, floor: 0, pins: [], catalog: [], added: [], state: state({ root: noRoot }) })],
   ['version', 'format-version', 'Version 2, rightly signed.', manifest({ version: 2 })],
   ['kind-0', 'manifest-tampered', 'Kind 0.', manifest({ kind: 0 })],
-  ['kind-6', 'manifest-tampered', 'Kind 6.', manifest({ kind: 6 })],
+  ['kind-13', 'manifest-tampered', 'Kind 13.', manifest({ kind: 13 })],
+  ['snapshot', 'decodes', 'A manifest that pins itself.', manifest({ kind: 6, pins: [pin(1, 4, id, zeros(32))] })],
+  ['clone', 'decodes', 'The first manifest of a clone.', manifest({ kind: 8, number: 0, floor: 0, parent, pins: [] })],
+  ['erase', 'decodes', 'An erased volume.', manifest({ kind: 11, keyring: zeros(0), sealed: zeros(0) })],
+  ['erase-keyring', 'manifest-tampered', 'An erased volume with a keyring.', manifest({ kind: 11, sealed: zeros(0) })],
+  ['erase-sealed', 'manifest-tampered', 'An erased volume with a sealed part.', manifest({ kind: 11, keyring: zeros(0) })],
+  ['keyring-empty', 'manifest-tampered', 'A checkpoint without keyring.', manifest({ keyring: zeros(0) })],
+  ['clone-later', 'manifest-tampered', 'The first manifest of a clone with number 4.', manifest({ kind: 8, parent })],
+  ['clone-orphan', 'manifest-tampered', 'A clone without parent.', manifest({ kind: 8, number: 0, floor: 0, pins: [] })],
+  ['create-parent', 'manifest-tampered', 'A created volume with a parent.', manifest({ kind: 1, number: 0, floor: 0, pins: [], parent })],
+  ['parent-nameless', 'manifest-tampered', 'A parent without id.', manifest({ parent: Buffer.concat([zeros(16), u64(7), digest]) })],
+  ['pin-kind', 'manifest-tampered', 'A pin of kind 3.', manifest({ pins: [pin(3, 1)] })],
+  ['pin-order', 'manifest-tampered', 'Pins out of order.', manifest({ pins: [pin(1, 3), pin(1, 1)] })],
+  ['pin-twice', 'manifest-tampered', 'A pin listed twice.', manifest({ pins: [pin(1, 1), pin(1, 1)] })],
+  ['pin-above', 'manifest-tampered', 'A pin above the manifest.', manifest({ pins: [pin(1, 5)] })],
+  ['pin-no-digest', 'manifest-tampered', 'A pin of an earlier manifest without digest.', manifest({ pins: [pin(1, 1, id, zeros(32))] })],
+  ['pin-own-digest', 'manifest-tampered', 'A manifest that says its own digest.', manifest({ pins: [pin(1, 4)] })],
   ['protection', 'manifest-tampered', 'Protection 2.', manifest({ protection: 2 })],
   ['reserved', 'manifest-tampered', 'A reserved byte is set.', manifest({ reserved: u32(1) })],
   ['number', 'manifest-tampered', 'A number of 2^53.', manifest({ number: tooLarge })],
@@ -331,14 +370,19 @@ const manifests: readonly (readonly [string, string, string, Buffer])[] = [
   ['catalog-empty', 'manifest-tampered', 'A catalog page without entries.', manifest({ catalog: [catalogReference(0, 0)] })],
   ['added-kind', 'manifest-tampered', 'An added object of kind 0.', manifest({ added: [added(0)] })],
   ['added-reserved', 'manifest-tampered', 'A reserved byte of an added object is set.', manifest({ added: [replaced(added(1), 7, u8(1))] })],
-  ['dropped-kind', 'manifest-tampered', 'A dropped object of kind 3.', manifest({ dropped: [Buffer.concat([u8(3), zeros(7), chain])] })],
+  ['dropped-kind', 'manifest-tampered', 'A dropped object of kind 4.', manifest({ dropped: [Buffer.concat([u8(4), zeros(7), chain])] })],
   ['other-writer', 'manifest-tampered', 'The writer key is not the one of the volume id.', manifest({ writer: stranger, signs: stranger })],
   ['other-signer', 'manifest-tampered', 'Another key signed it.', manifest({ signs: stranger })],
   ['head-context', 'manifest-tampered', 'It was signed as a head.', manifest({ context: 'caisson v1 head\0' })],
   ['longer', 'manifest-tampered', 'A byte follows.', manifest({ after: u8(0) })],
   ['cut', 'manifest-tampered', 'A byte is missing.', manifest().subarray(0, -1)],
   ['sealed-for-other', 'manifest-tampered', 'The sealed part is of another number.', manifest({ sealsNumber: 5 })],
-  ['state-durability', 'manifest-tampered', 'Durability 2.', manifest({ state: state({ durability: 2 }) })],
+  ['state-durability', 'manifest-tampered', 'Durability 3.', manifest({ state: state({ durability: 3 }) })],
+  ['state-usage-order', 'manifest-tampered', 'Usage pages out of order.', manifest({ state: state({ usage: [usagePage(1), usagePage(1)] }) })],
+  ['state-snapshot-name', 'manifest-tampered', 'A snapshot without name.', manifest({ state: state({ snapshots: [snapshotRecord(zeros(0))] }) })],
+  ['state-snapshot-text', 'manifest-tampered', 'A name that is no text.', manifest({ state: state({ snapshots: [snapshotRecord(Buffer.of(0xc3, 0x28))] }) })],
+  ['state-snapshot-control', 'manifest-tampered', 'A name with a control character.', manifest({ state: state({ snapshots: [snapshotRecord(ascii('a\nb'))] }) })],
+  ['state-snapshot-long', 'manifest-tampered', 'A name of 65 bytes.', manifest({ state: state({ snapshots: [snapshotRecord(Buffer.alloc(65, 0x61))] }) })],
   ['state-reserved', 'manifest-tampered', 'A reserved byte of the sealed part is set.', manifest({ state: state({ reserved: 1 }) })],
   ['state-no-root-slot', 'manifest-tampered', 'No root, and a slot for it.', manifest({ state: state({ root: replaced(noRoot, 4, u32(1)) }) })],
   ['state-counts', 'manifest-tampered', 'More page counts are said than there are.', manifest({ state: state({ counts: 2 }) })],

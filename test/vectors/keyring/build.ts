@@ -25,6 +25,7 @@ interface Keyring {
   slotCount?: number;
   generation: number;
   dataKeys: { epoch: number; key: Buffer }[];
+  inherited: { lineage: Buffer; epoch: number; key: Buffer }[];
   epochCount?: number;
   bodyTail: Buffer;
   bodyLengthChange: number;
@@ -95,6 +96,10 @@ vector('body-length-one-less', 'format-invalid', 'The last byte lies behind the 
 vector('trailing-byte', 'format-invalid', 'One byte behind the end.', (ring) => (ring.tail = Buffer.alloc(1)));
 vector('cut-in-the-body', 'format-invalid', 'The last byte is missing.', (ring) => (ring.change = (encoded) => encoded.subarray(0, -1)));
 vector('body-trailing-byte', 'format-invalid', 'An authentic body with a byte behind its end.', (ring) => (ring.bodyTail = Buffer.alloc(1)));
+const heir = (lineage: number, epoch: number): Keyring['inherited'][number] => ({ lineage: pattern(16, lineage), epoch, key: pattern(32, 19) });
+vector('inherited-keys', 'opens', 'Two data keys of another volume, one of a third.', (ring) => (ring.inherited = [heir(3, 1), heir(3, 2), heir(5, 1)]));
+vector('inherited-order', 'format-invalid', 'Inherited keys out of order.', (ring) => (ring.inherited = [heir(3, 2), heir(3, 1)]));
+vector('inherited-epoch-0', 'format-invalid', 'An inherited key of epoch 0.', (ring) => (ring.inherited = [heir(3, 0)]));
 vector('body-epoch-count-too-large', 'format-invalid', 'An authentic body that promises one more data key.', (ring) => (ring.epochCount = 2));
 vector('generation-0', 'format-invalid', 'An authentic body of generation 0.', (ring) => (ring.generation = 0));
 vector('epoch-0', 'format-invalid', 'An authentic body with key epoch 0.', (ring) => (ring.dataKeys = [{ epoch: 0, key: pattern(32, 13) }]));
@@ -113,6 +118,7 @@ function vector(name: string, expect: string, comment: string, fault: (ring: Key
     slots: [fileSlot(1, fileKey, 'first')],
     generation: 4,
     dataKeys: [{ epoch: 1, key: pattern(32, 13) }],
+    inherited: [],
     bodyTail: Buffer.alloc(0),
     bodyLengthChange: 0,
     tail: Buffer.alloc(0),
@@ -143,7 +149,8 @@ function encode(ring: Keyring): Buffer {
   const slots = Buffer.concat([head, ...ring.slots.map(encodeSlot)]);
   const labels = ring.slots.map((slot) => Buffer.concat([number(1, slot.labelLength ?? slot.label.length), slot.label, Buffer.alloc(64 - slot.label.length)]));
   const keys = ring.dataKeys.map(({ epoch, key }) => Buffer.concat([number(4, epoch), key]));
-  const body = Buffer.concat([number(4, ring.generation), signingSeed, ...labels, number(2, ring.epochCount ?? keys.length), ...keys, ring.bodyTail]);
+  const heirs = ring.inherited.map(({ lineage, epoch, key }) => Buffer.concat([lineage, number(4, epoch), key]));
+  const body = Buffer.concat([number(4, ring.generation), signingSeed, ...labels, number(2, ring.epochCount ?? keys.length), ...keys, number(2, heirs.length), ...heirs, ring.bodyTail]);
   const digest = createHash('sha256').update(ring.bodySlots ?? slots).digest();
   const additional = Buffer.concat([Buffer.from('caisson keyring body v1\0'), volumeId, digest]);
   const sealed = wrap(derive(keyringKey, volumeId, 'keyring body'), pattern(12, 19), additional, body);
