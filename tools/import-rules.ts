@@ -35,7 +35,16 @@ export const importRules: readonly ImportRule[] = [
   row(
     'sys',
     ['lib'],
-    ['node:ffi', 'node:fs', 'node:fs/promises', 'node:os', 'node:process', 'node:child_process', 'node:worker_threads'],
+    [
+      'node:ffi',
+      'node:fs',
+      'node:fs/promises',
+      'node:os',
+      'node:process',
+      'node:child_process',
+      'node:stream',
+      'node:worker_threads',
+    ],
     'the one place with native calls and programs of the system',
   ),
   row('crypto', ['lib', 'sys'], ['node:crypto'], 'cryptography knows no I/O'),
@@ -59,6 +68,21 @@ export const importRules: readonly ImportRule[] = [
     ],
     ['node:worker_threads'],
     'the engine sees stores, anchors and key sources by contract and knows no protocol',
+  ),
+  row(
+    'hashed',
+    ['lib', 'crypto', 'store/store.ts', 'store/paths.ts', 'export/block-device.ts'],
+    [],
+    'a peer of volume/: images without keys, known by their root',
+  ),
+  row(
+    'backup',
+    [
+      ...['lib', 'crypto', 'manifest', 'store/store.ts', 'store/paths.ts'],
+      ...['export/block-device.ts', 'volume/opening.ts'],
+    ],
+    [],
+    'content and sealed objects on their way between stores; it meets the engine in the functions that read a catalog',
   ),
   row('export/block-device.ts', ['lib'], [], 'the contract between engine and protocols'),
   row('export/nbd', exportSide, socketBuiltins, 'an export knows neither the volume nor a sibling'),
@@ -92,7 +116,7 @@ export const importRules: readonly ImportRule[] = [
     'daemon',
     [
       ...['lib', 'sys', 'crypto', 'store', 'segment', 'spool', 'block-map', 'manifest', 'anchor', 'keys', 'volume'],
-      ...['export', 'admin', 'api.ts'],
+      ...['backup', 'export', 'admin', 'api.ts'],
     ],
     ['*'],
     'the composition root: the only place that names concrete classes',

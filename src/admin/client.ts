@@ -19,8 +19,8 @@ export function createAdminClient(socketPath: string): Operations {
   return new Proxy({} as Operations, {
     get: (_target, name) => {
       if (typeof name !== 'string' || name === 'then') return undefined;
-      return (request: unknown, onProgress?: OperationProgress) =>
-        call(socketPath, name as OperationName, request, onProgress);
+      return (request: unknown, onProgress?: OperationProgress, signal?: AbortSignal) =>
+        call(socketPath, name as OperationName, request, onProgress, signal);
     },
   });
 }
@@ -49,6 +49,7 @@ async function call(
   name: OperationName,
   request: unknown,
   onProgress: OperationProgress | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<never> {
   const body = JSON.stringify(request, (_key, value: unknown) =>
     value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value,
@@ -57,6 +58,8 @@ async function call(
   // Where the request fails first, nobody waits for the schema any more.
   schemas.catch(() => undefined);
   const response = await send(socketPath, 'POST', `/v1/${name}`, body);
+  // The daemon sees the connection close and stops its work.
+  signal?.addEventListener('abort', () => response.destroy(signal.reason as Error), { once: true });
   const answer = isLines(response) ? await readLines(response, onProgress) : await readJson(response);
   const { errorBody, operationSchemas } = await schemas;
   const failure = errorBody.safeParse(answer);

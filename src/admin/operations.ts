@@ -13,6 +13,8 @@ export type OperationProgress = (done: number, total: number, unit: string) => v
 export type Operation<Name extends OperationName> = (
   request: OperationRequest<Name>,
   onProgress?: OperationProgress,
+  /** Those that take long and report progress stop when it is aborted, and leave nothing half-made. */
+  signal?: AbortSignal,
 ) => Promise<OperationResponse<Name>>;
 
 /** Every operation as a method of the same name. */

@@ -53,6 +53,8 @@ const volumeSummary = z.object({
   store: z.string(),
   key: keyHint,
   open: z.boolean(),
+  /** Only where an import or a copy has not ended. */
+  unfinished: z.literal(true).optional(),
 });
 
 const publicInfo = z.object({
@@ -182,8 +184,31 @@ const benchReport = z.object({
   ),
 });
 
+const sha256Hex = z.string().regex(/^[0-9a-fA-F]{64}$/);
+
+const fillReport = z.object({
+  volume: volumeDetails,
+  sourceBytes: byteCount,
+  /** Zeroes behind the source, up to a whole block. */
+  paddedBytes: byteCount,
+  /** Blocks that are not all zero. */
+  writtenBytes: byteCount,
+  /** `plain`: of every byte, as sha256sum counts; `sparse`: holes left out (docs/import-and-backup.md). */
+  digest: z.enum(['plain', 'sparse']),
+  sha256: z.string(),
+  seconds: z.number(),
+});
+
 const nothing = z.strictObject({});
 const done = z.object({});
+const newVolume = {
+  name,
+  store: z.string().max(4096).optional(),
+  protection,
+  durability,
+  credential,
+  key: keyHint.optional(),
+};
 const withKey = { name, credential: credential.optional() };
 
 /** Every operation; `remote` ones are offered on the socket, `progress` ones answer in lines. */
@@ -197,15 +222,7 @@ export const operationSchemas = {
     progress: false,
   },
   createVolume: {
-    request: z.strictObject({
-      name,
-      size: byteCount,
-      store: z.string().max(4096).optional(),
-      protection,
-      durability,
-      credential,
-      key: keyHint.optional(),
-    }),
+    request: z.strictObject({ ...newVolume, size: byteCount }),
     response: volumeDetails,
     remote: true,
     progress: false,
@@ -222,6 +239,26 @@ export const operationSchemas = {
     response: volumeDetails,
     remote: true,
     progress: false,
+  },
+  importVolume: {
+    request: z.strictObject({
+      ...newVolume,
+      /** An absolute path, or "-" for standard input. */
+      from: z.string().min(1).max(4096),
+      /** Passphrase of the LUKS volume that the source is. */
+      luks: secretBytes.optional(),
+      size: byteCount.optional(),
+      sha256: sha256Hex.optional(),
+    }),
+    response: fillReport,
+    remote: false,
+    progress: true,
+  },
+  copyVolume: {
+    request: z.strictObject({ ...newVolume, source: name, sourceCredential: credential.optional() }),
+    response: fillReport,
+    remote: true,
+    progress: true,
   },
   inspectVolume: {
     request: z.strictObject({ ...withKey, unlock: z.boolean() }),
@@ -340,5 +377,6 @@ export type VerifyAnswer = z.output<typeof verifyReport>;
 export type DaemonStatus = z.output<typeof daemonStatus>;
 export type DoctorReport = z.output<typeof doctorReport>;
 export type BenchReport = z.output<typeof benchReport>;
+export type FillAnswer = z.output<typeof fillReport>;
 export type MountAnswer = z.output<typeof mount>;
 export type ErrorBody = z.output<typeof errorBody>;

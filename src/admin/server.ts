@@ -40,7 +40,8 @@ function createAdminApp(options: AdminServerOptions): Hono {
       try {
         const request = parseRequest(name, await context.req.text());
         const operation = options.operations[name] as Operation<OperationName>;
-        const run = (onProgress?: OperationProgress): Promise<unknown> => operation(request as never, onProgress);
+        const run = (onProgress?: OperationProgress, signal?: AbortSignal): Promise<unknown> =>
+          operation(request as never, onProgress, signal);
         if (progress) return answerInLines(run);
         return Response.json(await run());
       } catch (error) {
@@ -73,8 +74,9 @@ function parseRequest(name: OperationName, text: string): unknown {
 }
 
 /** Lines of JSON: progress as it comes, coalesced to what the connection takes, then the one result. */
-function answerInLines(run: (onProgress: OperationProgress) => Promise<unknown>): Response {
+function answerInLines(run: (onProgress: OperationProgress, signal: AbortSignal) => Promise<unknown>): Response {
   const encoder = new TextEncoder();
+  const gone = new AbortController();
   let open = true;
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
@@ -84,13 +86,14 @@ function answerInLines(run: (onProgress: OperationProgress) => Promise<unknown>)
       const onProgress: OperationProgress = (done, total, unit) => {
         if ((controller.desiredSize ?? 0) > 0) send({ progress: { done, total, unit } });
       };
-      void run(onProgress)
+      void run(onProgress, gone.signal)
         .then((result) => send({ result }))
         .catch((error: unknown) => send(errorToBody(error)))
         .then(() => open && controller.close());
     },
     cancel() {
       open = false;
+      gone.abort(new CaissonError('closed', 'cancelled', 'whoever asked for it has gone'));
     },
   });
   return new Response(body, { headers: { 'content-type': 'application/x-ndjson' } });

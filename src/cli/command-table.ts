@@ -24,31 +24,33 @@ const size: OptionSpec = {
   isRequired: true,
 };
 
+const store: OptionSpec = {
+  flags: '--store <url>',
+  description: 'where it lies, such as dir:/srv/volumes; default: "store" in the configuration',
+};
+
+const newVolumeOptions: readonly OptionSpec[] = [
+  store,
+  {
+    flags: '--protection <kind>',
+    description: 'sealed, or none: readable and changeable by whoever reaches the store',
+    choices: ['sealed', 'none'],
+    default: 'sealed',
+  },
+  {
+    flags: '--durability <level>',
+    description: 'what FLUSH waits for',
+    choices: ['local', 'anchored'],
+    default: 'local',
+  },
+];
+
 const volumeCommands: readonly CommandSpec[] = [
   {
     path: 'volume create',
     summary: 'create a volume and name it',
     arguments: [name],
-    options: [
-      size,
-      {
-        flags: '--store <url>',
-        description: 'where it lies, such as dir:/srv/volumes; default: "store" in the configuration',
-      },
-      {
-        flags: '--protection <kind>',
-        description: 'sealed, or none: readable and changeable by whoever reaches the store',
-        choices: ['sealed', 'none'],
-        default: 'sealed',
-      },
-      {
-        flags: '--durability <level>',
-        description: 'what FLUSH waits for',
-        choices: ['local', 'remote', 'anchored'],
-        default: 'local',
-      },
-      ...keyOptions,
-    ],
+    options: [size, ...newVolumeOptions, ...keyOptions],
     examples: [
       'caisson volume create data --size 10GiB --store dir:/srv/volumes',
       'caisson volume create data --size 512M --store /srv/volumes --key-file /etc/caisson/data.key',
@@ -70,6 +72,38 @@ const volumeCommands: readonly CommandSpec[] = [
     ],
     examples: ['caisson volume adopt data --store dir:/mnt/backup/volumes --id 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b'],
     load: () => import('./commands/volume-adopt.ts'),
+  },
+  {
+    path: 'volume import',
+    summary: 'make a volume from an image, a block device, a pipe or a LUKS volume, and check it',
+    arguments: [name],
+    options: [
+      { flags: '--from <source>', description: 'an image file, a block device, or "-" for a pipe', isRequired: true },
+      { flags: '--size <size>', description: 'size of the volume, if it is to be larger than the source' },
+      { flags: '--sha256 <hex>', description: 'what sha256sum says of the source; anything else is refused' },
+      { flags: '--luks', description: 'the source is a LUKS volume; its content is imported' },
+      { flags: '--luks-passphrase-file <file>', description: 'read the passphrase of the LUKS volume from a file' },
+      { flags: '--luks-passphrase-fd <number>', description: 'read it from an open file descriptor' },
+      ...newVolumeOptions,
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson volume import data --from disk.img --store dir:/srv/volumes',
+      'zstdcat disk.img.zst | caisson volume import data --from - --key-file /etc/caisson/data.key',
+      'caisson volume import data --from /dev/sdb2 --luks --size 20GiB',
+    ],
+    load: () => import('./commands/volume-import.ts'),
+  },
+  {
+    path: 'volume copy',
+    summary: 'make a new volume with the same content, with keys of its own, in any store',
+    arguments: [name, { form: '<new-name>', description: 'the name of the copy' }],
+    options: [...newVolumeOptions, ...keyOptions, ...newKeyOptions],
+    examples: [
+      'caisson volume copy data data2 --store dir:/mnt/other',
+      'caisson volume copy data data2 --store dir:/mnt/other --key-file old.key --new-key-file new.key',
+    ],
+    load: () => import('./commands/volume-copy.ts'),
   },
   {
     path: 'volume ls',

@@ -90,6 +90,25 @@ export async function unlockingKey(
   return { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };
 }
 
+/** Of the LUKS volume that is imported; undefined without `--luks`. */
+export async function luksPassphrase(options: CommandOptions): Promise<Uint8Array | undefined> {
+  const file = textOption(options, 'luksPassphraseFile');
+  const descriptor = textOption(options, 'luksPassphraseFd');
+  if (options['luks'] !== true) {
+    if (file === undefined && descriptor === undefined) return undefined;
+    throw new CaissonError('invalid', 'argument-invalid', 'a LUKS passphrase goes with --luks', {
+      remedy: 'Give --luks as well.',
+    });
+  }
+  if (file !== undefined) return readSecretFile(resolve(file), '--luks-passphrase-file');
+  if (descriptor !== undefined)
+    return readSecret(descriptorOf(descriptor), `descriptor ${descriptor}`, '--luks-passphrase-fd');
+  if (isInteractive()) return askSecret('Passphrase of the LUKS volume: ');
+  throw new CaissonError('denied', 'key-source-unavailable', 'no passphrase of the LUKS volume was given', {
+    remedy: 'Give --luks-passphrase-file or --luks-passphrase-fd.',
+  });
+}
+
 export function textOption(options: CommandOptions, key: string): string | undefined {
   const value = options[key];
   return typeof value === 'string' ? value : undefined;

@@ -74,7 +74,9 @@ function barProgress(title: string): Progress {
     update: (done, total, unit) => {
       const share = total === 0 ? 1 : Math.min(1, done / total);
       const bar = '━'.repeat(Math.round(share * width)).padEnd(width, '─');
-      const line = `${title} ${bar} ${Math.floor(share * 100)} %, ${amount(done, unit)} of ${amount(total, unit)}`;
+      const known = `${bar} ${Math.floor(share * 100)} %, ${amountOf(done, total, unit)}`;
+      // Of a pipe nobody knows the end.
+      const line = `${title} ${total === 0 ? amount(done, unit) : known}`;
       if (line === shown) return;
       shown = line;
       process.stderr.write(`\r${line}\x1b[K`);
@@ -90,15 +92,26 @@ function amount(count: number, unit: string): string {
   return unit === 'bytes' ? formatBytes(count) : `${count} ${unit}`;
 }
 
-/** One line for every tenth of the work. */
+/** `1 GiB of 2 GiB`, `1 GiB of 2 GiB checked`, `3 objects of 4 objects`. */
+function amountOf(done: number, total: number, unit: string): string {
+  if (unit === 'bytes checked') return `${formatBytes(done)} of ${formatBytes(total)} checked`;
+  return `${amount(done, unit)} of ${amount(total, unit)}`;
+}
+
+const lineBytesOfUnknown = 2 ** 30;
+
+/** One line for every tenth of the work; where nobody knows its end, for every GiB. */
 function lineProgress(title: string, say: (line: string) => void): Progress {
   let shown = 0;
+  let shownUnit = '';
   return {
     update: (done, total, unit) => {
-      const tenth = total === 0 ? 10 : Math.floor((done / total) * 10);
-      if (tenth <= shown) return;
-      shown = tenth;
-      say(`${title}: ${amount(done, unit)} of ${amount(total, unit)}`);
+      if (unit !== shownUnit) shown = 0;
+      shownUnit = unit;
+      const step = total === 0 ? Math.floor(done / lineBytesOfUnknown) : Math.floor((done / total) * 10);
+      if (step <= shown) return;
+      shown = step;
+      say(`${title}: ${total === 0 ? amount(done, unit) : amountOf(done, total, unit)}`);
     },
     stop: () => undefined,
   };

@@ -7,16 +7,17 @@
  */
 import type { OperationProgress, OperationRequest, OperationResponse, Operations } from '../admin/operations.ts';
 import type { Credential, KeyHint, VolumeDetails } from '../admin/schema.ts';
-import { CaissonError } from '../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { checkName } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import type { PublicVolumeInfo, VerifyReport, Volume, VolumeInfo } from '../volume/volume-types.ts';
+import type { PublicVolumeInfo, VerifyReport, Volume } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { OpenEnvironment } from './parts.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
+import { bytesOfId, closing, detailsOf } from './volume-details.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
 
 export function createOperations(context: OperationsContext): Operations {
@@ -42,6 +43,19 @@ export function createOperations(context: OperationsContext): Operations {
     }),
     createVolume: async (request) => createVolume(context, request),
     adoptVolume: async (request) => adoptVolume(context, request),
+    importVolume: async (request, onProgress, signal) =>
+      (await import('./filling/filling.ts')).importVolume(context, request, onProgress, signal),
+    copyVolume: async (request, onProgress, signal) => {
+      const { source, sourceCredential } = request;
+      const { copyVolume } = await import('./filling/filling.ts');
+      return copyVolume(
+        context,
+        request,
+        (act) => volumes.use(source, sourceCredential, act, true),
+        onProgress,
+        signal,
+      );
+    },
     inspectVolume: async ({ name, credential, unlock }) => volumes.inspect(name, credential, unlock),
     resizeVolume: async ({ name, size, credential }) => {
       checkVolumeSize(size);
@@ -282,7 +296,7 @@ async function removeVolume(
   name: string,
   aliasOnly: boolean,
 ): Promise<{ removedObjects: number }> {
-  const entry = names.find(name);
+  const entry = names.findAny(name);
   if (daemon?.host.get(name) !== undefined) {
     throw new CaissonError('fenced', 'volume-busy', `${name} is open in the daemon`, {
       remedy: `Close it first with "caisson detach ${name}" or "caisson umount ${name}".`,
@@ -293,88 +307,21 @@ async function removeVolume(
   if (!aliasOnly) {
     const engine = await parts.engine();
     const opened = await parts.openEnvironment(entry.store, { create: false, log });
-    ({ removedObjects } = await closing(
-      () => opened.close(),
-      () => engine.removeVolume(opened.environment, bytesOfId(entry.volumeId)),
-    ));
+    const remove = async (): Promise<{ removedObjects: number }> =>
+      engine.removeVolume(opened.environment, bytesOfId(entry.volumeId)).catch((error: unknown) => {
+        // Of an import that broke off at once there is nothing but the name.
+        if (entry.unfinished === true && isCaissonError(error, 'volume-missing')) return { removedObjects: 0 };
+        throw error;
+      });
+    ({ removedObjects } = await closing(() => opened.close(), remove));
   }
   await names.remove(name);
   return { removedObjects };
 }
 
-function detailsOf(
-  name: string,
-  entry: VolumeEntry,
-  info: PublicVolumeInfo | VolumeInfo,
-  open: boolean,
-): VolumeDetails {
-  const {
-    volumeId,
-    formatVersion,
-    protection,
-    epoch,
-    manifestNumber,
-    manifestDigest,
-    writerKey,
-    objectCount,
-    objectBytes,
-  } = info;
-  return {
-    name,
-    store: entry.store,
-    open,
-    public: {
-      volumeId,
-      formatVersion,
-      protection,
-      epoch,
-      manifestNumber,
-      manifestDigest,
-      writerKey,
-      objectCount,
-      objectBytes,
-      keySlots: info.keySlots.map(({ slot, kind, description }) => ({ slot, kind, description })),
-    },
-    sealed: 'size' in info ? sealedDetails(info) : null,
-  };
-}
-
-function sealedDetails(info: VolumeInfo): NonNullable<VolumeDetails['sealed']> {
-  const { size, durability, readOnly, sealer, spoolBytes, anchoredSequence, sequence, keyEpoch, recovery } = info;
-  return {
-    size,
-    durability,
-    readOnly,
-    latched: info.latched ?? null,
-    sealer,
-    spoolBytes,
-    anchoredSequence,
-    sequence,
-    keyEpoch,
-    recovery: { ...recovery },
-  };
-}
-
 /** The same report in arrays that a schema takes. */
 function plain(report: VerifyReport): OperationResponse<'verifyVolume'> {
   return { ...report, orphans: [...report.orphans], findings: [...report.findings] };
-}
-
-/** A failure to close is reported, unless the work itself failed first. */
-async function closing<Value>(close: () => Promise<void>, act: () => Promise<Value>): Promise<Value> {
-  let value: Value;
-  try {
-    value = await act();
-  } catch (error) {
-    await close().catch(() => undefined);
-    throw error;
-  }
-  await close();
-  return value;
-}
-
-function bytesOfId(volumeId: string): Uint8Array {
-  return new Uint8Array(Buffer.from(volumeId, 'hex'));
 }
 
 function requireDaemon(daemon: DaemonControl | undefined): DaemonControl {

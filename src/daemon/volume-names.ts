@@ -15,6 +15,8 @@ export interface VolumeEntry {
   readonly store: string;
   readonly volumeId: string;
   readonly key: KeyHint;
+  /** An import or a copy that has not ended: the volume does not exist yet, only what was written of it. */
+  readonly unfinished?: true;
 }
 
 /** Runs the change while no other process changes the file. */
@@ -33,7 +35,23 @@ export class VolumeNames {
     return new Map(Object.entries(this.#read()).sort(([left], [right]) => (left < right ? -1 : 1)));
   }
 
+  /** A whole volume. */
   find(name: string): VolumeEntry {
+    const entry = this.findAny(name);
+    if (entry.unfinished === undefined) return entry;
+    throw new CaissonError(
+      'invalid',
+      'volume-unfinished',
+      `${name} is not whole: it is being imported, or that broke off`,
+      {
+        remedy: 'Wait for it, run the same import or copy again, or remove what there is with "caisson volume rm".',
+        details: { name },
+      },
+    );
+  }
+
+  /** Also what an interrupted import left. */
+  findAny(name: string): VolumeEntry {
     const entry = this.list().get(checkName(name));
     if (entry !== undefined) return entry;
     throw new CaissonError('invalid', 'name-missing', `no volume is called ${name}`, {
@@ -52,6 +70,14 @@ export class VolumeNames {
     await this.#change((volumes) => {
       if (Object.hasOwn(volumes, name)) throw nameTaken(name);
       return { ...volumes, [name]: entry };
+    });
+  }
+
+  /** The volume that was being made under this name is whole. */
+  async finish(name: string): Promise<void> {
+    await this.#change((volumes) => {
+      const { unfinished: _, ...entry } = volumes[name] ?? { unfinished: true };
+      return 'volumeId' in entry ? { ...volumes, [name]: entry } : volumes;
     });
   }
 
@@ -98,8 +124,11 @@ function volumesOf(json: unknown): Record<string, VolumeEntry> | undefined {
 }
 
 function isEntry(entry: unknown): entry is VolumeEntry {
-  if (!hasExactly(entry, ['store', 'volumeId', 'key'])) return false;
-  const { store, volumeId, key } = entry;
+  if (!isRecord(entry)) return false;
+  const { unfinished, ...rest } = entry;
+  if (unfinished !== undefined && unfinished !== true) return false;
+  if (!hasExactly(rest, ['store', 'volumeId', 'key'])) return false;
+  const { store, volumeId, key } = rest;
   if (typeof store !== 'string' || store === '' || typeof volumeId !== 'string' || !/^[0-9a-f]{32}$/.test(volumeId))
     return false;
   if (!isRecord(key) || !['passphrase', 'key-file', 'none'].includes(String(key['kind']))) return false;

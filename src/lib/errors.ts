@@ -30,6 +30,17 @@ export type ErrorCode =
   | 'store-full'
   | 'store-io'
   | 'store-closed' // the store or one of its readers was closed before the call
+  | 'store-open-elsewhere' // one process at a time may have this store open
+  | 'device-too-small'
+  | 'device-not-blank' // it holds something that formatting would destroy
+  | 'store-unreachable' // no answer, or none but "later", for as long as a caller waits
+  | 'store-conditions-ignored' // the server does not honour If-Match and If-None-Match: writing would not be safe
+  | 'store-credentials-missing'
+  | 'store-credentials-refused'
+  | 'store-credentials-expired'
+  | 'store-access-denied' // known to the server, but not allowed to do this
+  | 'store-region-wrong'
+  | 'store-clock-skewed'
   // formats
   | 'format-invalid' // bytes that no writer of this format produces
   | 'format-version' // written by another version of Caisson
@@ -63,6 +74,12 @@ export type ErrorCode =
   | 'volume-latched' // a sync failed earlier: the volume is read-only until reopened
   | 'volume-closed'
   | 'volume-busy'
+  | 'volume-erased' // its keys were destroyed on purpose
+  | 'volume-moved' // it goes on in another store
+  | 'volume-needed' // clones read objects of this volume
+  | 'snapshot-missing'
+  | 'snapshot-exists'
+  | 'snapshot-needed' // a clone started from it
   // requests
   | 'argument-invalid'
   | 'name-invalid'
@@ -72,6 +89,7 @@ export type ErrorCode =
   | 'range-outside'
   | 'limit-exceeded'
   | 'timeout'
+  | 'source-changed' // what an image is made of changed or ended while it was read
   // exports, daemon, command line
   | 'socket-in-use'
   | 'protocol-violation'
@@ -87,6 +105,18 @@ export type ErrorCode =
   | 'unsupported'
   | 'configuration-invalid'
   | 'cancelled' // the person at the terminal stopped it
+  // import, copy and backup
+  | 'import-source-missing'
+  | 'import-source-invalid' // a folder, a socket, a LUKS volume of a kind that cannot be read here
+  | 'import-source-busy' // a block device that is mounted or otherwise taken
+  | 'import-source-changed' // it was written to while it was read
+  | 'import-ended-early'
+  | 'import-too-large'
+  | 'volume-unfinished' // an import or a copy of this name was interrupted
+  | 'backup-ended-early'
+  | 'backup-invalid' // a frame in the wrong place, or bytes that the stream's own manifest does not name
+  | 'backup-base-missing'
+  | 'backup-moving' // the writer changed the volume faster than it could be exported
   // Caisson itself
   | 'assertion-failed';
 

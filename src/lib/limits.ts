@@ -253,6 +253,8 @@ export const hashedScratchCountMax = 8;
 export const hashedUploadsMax = 4;
 /** Nodes and spans that the images of one store may need when one is removed: 32 TiB of content. */
 export const hashedObjectsMax = 4 * 1024 * 1024;
+/** How long mkfs.erofs may take: it reads a whole directory tree, terabytes at most. */
+export const erofsMilliseconds = 24 * 3_600_000;
 /** Findings that a verification lists one by one. */
 export const hashedFindingsMax = 1_000;
 

@@ -78,6 +78,13 @@ export class Home {
   }
 
   spawn(args: readonly string[], input?: string): ChildProcess {
+    const child = this.spawnOpen(args);
+    child.stdin?.end(input ?? '');
+    return child;
+  }
+
+  /** Its standard input stays open. */
+  spawnOpen(args: readonly string[]): ChildProcess {
     const [program, ...first] = this.#command;
     const child = spawn(program, [...first, ...args], {
       env: this.environment,
@@ -85,7 +92,6 @@ export class Home {
       stdio: 'pipe',
     });
     child.stdin?.on('error', () => undefined);
-    child.stdin?.end(input ?? '');
     return child;
   }
 

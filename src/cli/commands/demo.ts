@@ -11,10 +11,9 @@ import type { Sabotage } from '../demo/scenario.ts';
 import { Steps } from '../demo/steps.ts';
 import { defaultParent, Workspace } from '../demo/workspace.ts';
 import { ExitCode } from '../exit-code.ts';
+import { watchSignals } from '../interruption.ts';
 import { textOption } from '../keys.ts';
 import { Output } from '../output.ts';
-
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export const run: RunCommand = async (context, _args, options) => {
   const isJson = options['json'] === true || context.output.format === 'json';
@@ -22,7 +21,8 @@ export const run: RunCommand = async (context, _args, options) => {
   const isKept = options['keep'] === true;
   const start = performance.now();
   const report = emptyReport();
-  const interruption = watchSignals(output);
+  // What the steps wait for ends soon by itself; a clean-up that has begun is never cut short.
+  const interruption = watchSignals(output, 'the demo was stopped');
   try {
     const workspace = new Workspace(resolve(textOption(options, 'folder') ?? defaultParent()));
     output.note(`Caisson ${context.version}: a demo in ${workspace.folder}`);
@@ -53,27 +53,6 @@ function filesMax(options: CommandOptions): number {
   throw new CaissonError('invalid', 'argument-invalid', `--files-max takes 1 to ${demoTreeFilesMax}`, {
     remedy: 'Give a number, such as 200.',
   });
-}
-
-/** What the steps below wait for ends soon by itself; a clean-up that has begun is never cut short. */
-function watchSignals(output: Output): { readonly signal: AbortSignal; stop(): void } {
-  const controller = new AbortController();
-  const onSignal = (): void => {
-    const isFirst = !controller.signal.aborted;
-    controller.abort(new CaissonError('closed', 'cancelled', 'the demo was stopped'));
-    try {
-      output.note(isFirst ? 'stopping, and cleaning up' : 'cleaning up, one moment');
-    } catch {
-      // The terminal is gone, which is what the signal said.
-    }
-  };
-  for (const name of signals) process.on(name, onSignal);
-  return {
-    signal: controller.signal,
-    stop: () => {
-      for (const name of signals) process.off(name, onSignal);
-    },
-  };
 }
 
 async function failureOf(act: () => Promise<void>): Promise<unknown> {

@@ -2,8 +2,8 @@
 import { checkName } from '../../lib/names.ts';
 import type { RunCommand } from '../command.ts';
 import { keyFromOptions, textOption } from '../keys.ts';
+import { absoluteStore } from '../new-volume.ts';
 import { askSecret, isInteractive } from '../terminal.ts';
-import { absoluteStore } from './volume-create.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);

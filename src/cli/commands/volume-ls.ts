@@ -10,9 +10,9 @@ export const run: RunCommand = async (context) => {
   context.output.result({ volumes: listed }, () => {
     if (listed.length === 0)
       return 'no volumes; create one with "caisson volume create NAME --size 10GiB --store dir:/some/folder"';
-    const rows = listed.map(({ name, open, key, volumeId, store }) => [
+    const rows = listed.map(({ name, open, unfinished, key, volumeId, store }) => [
       name,
-      open ? 'open' : 'closed',
+      unfinished === true ? 'unfinished' : open ? 'open' : 'closed',
       key.kind,
       volumeId,
       store,
