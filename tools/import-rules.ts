@@ -84,6 +84,12 @@ export const importRules: readonly ImportRule[] = [
     [],
     'content and sealed objects on their way between stores; it meets the engine in the functions that read a catalog',
   ),
+  row(
+    'hashed',
+    ['lib', 'crypto', 'store/store.ts', 'store/paths.ts', 'export/block-device.ts'],
+    [],
+    'a peer of volume/: images without keys, known by their root',
+  ),
   row('export/block-device.ts', ['lib'], [], 'the contract between engine and protocols'),
   row('export/nbd', exportSide, socketBuiltins, 'an export knows neither the volume nor a sibling'),
   row(

@@ -1,11 +1,16 @@
 /** Digests and comparison of secrets. */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, hash as hashNow, timingSafeEqual } from 'node:crypto';
 
 /** SHA-256 over the parts one after the other. The caller frames them: lengths are not hashed. */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return plainBytes(hash.digest());
+}
+
+/** SHA-256 over one piece: the quickest way where there are many small ones. */
+export function sha256Of(bytes: Uint8Array): Uint8Array {
+  return plainBytes(hashNow('sha256', bytes, 'buffer'));
 }
 
 /** A SHA-256 over bytes that come in pieces. */

@@ -258,6 +258,23 @@ export const erofsMilliseconds = 24 * 3_600_000;
 /** Findings that a verification lists one by one. */
 export const hashedFindingsMax = 1_000;
 
+// Hashed images (spec/hashed-format.md)
+
+/** Digests that were checked and are kept: 64 MiB hold those of 32 GiB of image. */
+export const hashedTableBytesMax = 64 * 1024 * 1024;
+/** Objects open at one time for reading one image. */
+export const hashedReadersMax = 256;
+/** Leaves read from the store in one piece. */
+export const hashedRunLeavesMax = 64;
+/** Regions of that size kept for reads that wait. */
+export const hashedScratchCountMax = 8;
+/** Spans on their way to the store while an image is made; each holds its 8 MiB. */
+export const hashedUploadsMax = 4;
+/** Nodes and spans that the images of one store may need when one is removed: 32 TiB of content. */
+export const hashedObjectsMax = 4 * 1024 * 1024;
+/** Findings that a verification lists one by one. */
+export const hashedFindingsMax = 1_000;
+
 // Demo (docs/demo.md)
 /** A command or a program that the demo runs; each takes seconds. */
 export const demoCommandMillisecondsMax = 60_000;

@@ -55,6 +55,35 @@ describe('object names', () => {
     assert.equal(paths.parseSpoolName('aa'), undefined);
   });
 
+  it('of hashed images are made and read back, and nothing else is taken for one', () => {
+    const hex = 'ab'.repeat(32);
+    assert.equal(paths.hashedRootKey(digest), `hashed/roots/${hex}`);
+    assert.equal(paths.hashedNodeKey(digest), `hashed/nodes/ab/${hex}`);
+    assert.equal(paths.hashedSpanKey(digest), `hashed/spans/ab/${hex}`);
+    assert.equal(paths.hashedBuildKey(id), 'hashed/builds/f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff');
+    assert.deepEqual(paths.parseHashedKey(paths.hashedRootKey(digest)), { kind: 'root', digest });
+    assert.deepEqual(paths.parseHashedKey(paths.hashedNodeKey(digest)), { kind: 'node', digest });
+    assert.deepEqual(paths.parseHashedKey(paths.hashedSpanKey(digest)), { kind: 'span', digest });
+    for (const key of [paths.hashedRootKey(digest), paths.hashedSpanKey(digest), paths.hashedRemovalKey]) {
+      paths.checkKey(key);
+      assert.equal(paths.parseKey(key), undefined);
+    }
+    for (const key of [
+      'hashed',
+      paths.hashedRemovalKey,
+      paths.hashedBuildKey(id),
+      `hashed/roots/${hex}/x`,
+      `hashed/roots/${hex}0`,
+      `hashed/roots/${hex.toUpperCase()}`,
+      `hashed/spans/aa/${hex}`,
+      `hashed/spans/${hex}`,
+      `hashed/others/ab/${hex}`,
+      `other/spans/ab/${hex}`,
+    ]) {
+      assert.equal(paths.parseHashedKey(key), undefined, key);
+    }
+  });
+
   it('that a store accepts cannot leave it or touch what is its own', () => {
     for (const key of [paths.headKey(prefix), paths.segmentKey(prefix, id), paths.manifestKey(prefix, 1, digest)])
       paths.checkKey(key);

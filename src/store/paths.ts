@@ -58,6 +58,53 @@ export function spoolName(segmentId: Uint8Array): string {
   return idToHex(segmentId);
 }
 
+const hashedFolder = 'hashed';
+const digestHexPattern = /^[0-9a-f]{64}$/;
+
+/** Below it lie the root records of hashed images, by root (spec/hashed-format.md). */
+export const hashedRootsPrefix = `${hashedFolder}/roots/`;
+export const hashedNodesPrefix = `${hashedFolder}/nodes/`;
+export const hashedSpansPrefix = `${hashedFolder}/spans/`;
+export const hashedBuildsPrefix = `${hashedFolder}/builds/`;
+export const hashedRemovalKey = `${hashedFolder}/removal`;
+
+export function hashedRootKey(root: Uint8Array): string {
+  return `${hashedRootsPrefix}${digestToHex(root)}`;
+}
+
+export function hashedNodeKey(digest: Uint8Array): string {
+  const hex = digestToHex(digest);
+  return `${hashedNodesPrefix}${hex.substring(62)}/${hex}`;
+}
+
+export function hashedSpanKey(digest: Uint8Array): string {
+  const hex = digestToHex(digest);
+  return `${hashedSpansPrefix}${hex.substring(62)}/${hex}`;
+}
+
+export function hashedBuildKey(buildId: Uint8Array): string {
+  return `${hashedBuildsPrefix}${idToHex(buildId)}`;
+}
+
+export interface ParsedHashedKey {
+  readonly kind: 'root' | 'node' | 'span';
+  readonly digest: Uint8Array;
+}
+
+/** What a key of a hashed image names; markers and everything else are undefined. */
+export function parseHashedKey(key: string): ParsedHashedKey | undefined {
+  const [first, folder, third, fourth, ...rest] = key.split('/');
+  if (first !== hashedFolder || third === undefined || rest.length > 0) return undefined;
+  if (folder === 'roots') return fourth === undefined ? parsedHashed('root', third) : undefined;
+  if (fourth === undefined || third !== fourth.substring(62)) return undefined;
+  if (folder === 'nodes') return parsedHashed('node', fourth);
+  return folder === 'spans' ? parsedHashed('span', fourth) : undefined;
+}
+
+function parsedHashed(kind: ParsedHashedKey['kind'], hex: string): ParsedHashedKey | undefined {
+  return digestHexPattern.test(hex) ? { kind, digest: new Uint8Array(Buffer.from(hex, 'hex')) } : undefined;
+}
+
 /** What a key names, or undefined when no part of Caisson makes such a key. */
 export type ParsedKey =
   | { readonly kind: 'head'; readonly volumeId: Uint8Array }
@@ -136,6 +183,11 @@ function shardedKey(prefix: string, folder: string, id: Uint8Array): string {
 function idToHex(id: Uint8Array): string {
   assert(id.length === idBytes, `id of ${id.length} bytes`);
   return toHex(id);
+}
+
+function digestToHex(digest: Uint8Array): string {
+  assert(digest.length === 32, `digest of ${digest.length} bytes`);
+  return toHex(digest);
 }
 
 function idFromHex(hex: string | undefined): Uint8Array | undefined {

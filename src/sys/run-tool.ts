@@ -45,6 +45,7 @@ const packageOfTool: Readonly<Record<string, string>> = {
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
   'mkfs.btrfs': 'btrfs-progs',
+  'mkfs.erofs': 'erofs-utils',
 };
 
 /** Resolves with whatever status the program ends with; rejects when it cannot run or takes too long. */

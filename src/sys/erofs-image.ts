@@ -1,0 +1,41 @@
+/**
+ * A directory as an EROFS image, made by mkfs.erofs with everything set that depends on the machine, so
+ * that the same tree gives the same image (spec/hashed-format.md, "Making an image of a directory").
+ */
+import { stat } from 'node:fs/promises';
+import type { Clock } from '../lib/clock.ts';
+import { CaissonError } from '../lib/errors.ts';
+import { erofsMilliseconds } from '../lib/limits.ts';
+import { runTool } from './run-tool.ts';
+import type { ToolRunner } from './run-tool.ts';
+
+const program = 'mkfs.erofs';
+const fixedOptions = ['--quiet', '-x-1', '-T0', '-U00000000-0000-0000-0000-000000000000', '--all-root'];
+/** Newer versions take the page size of the machine unless told otherwise; older ones know only this one. */
+const blockSizeOption = '-b4096';
+
+/** Writes the image of `directory` to the new file `imagePath`. */
+export async function makeErofsImage(
+  directory: string,
+  imagePath: string,
+  clock: Clock,
+  run: ToolRunner = runTool,
+): Promise<void> {
+  const help = await run(program, ['--help'], { clock });
+  const hasBlockSize = /^\s*-b/m.test(`${help.output}\n${help.errorText.replaceAll('; ', '\n')}`);
+  const options = [...fixedOptions, ...(hasBlockSize ? [blockSizeOption] : [])];
+  const before = await stat(directory);
+  const result = await run(program, [...options, imagePath, directory], { clock, milliseconds: erofsMilliseconds });
+  if (result.status !== 0) {
+    throw new CaissonError('io', 'tool-failed', `${program} failed with status ${result.status}: ${result.errorText}`, {
+      remedy: `Check that all of ${directory} can be read and that ${imagePath} has room.`,
+      details: { tool: program, status: result.status },
+    });
+  }
+  const after = await stat(directory);
+  if (before.mtimeMs === after.mtimeMs) return;
+  throw new CaissonError('transient', 'source-changed', `${directory} changed while it was read`, {
+    remedy: 'No image was made. Stop what writes to it and try again.',
+    details: { path: directory },
+  });
+}
