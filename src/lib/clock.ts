@@ -20,3 +20,12 @@ export const systemClock: Clock = {
   },
   turn: () => new Promise((resolve) => setImmediate(resolve)),
 };
+
+/** As `systemClock`, but its waits keep the process alive: for pauses inside work that somebody waits for. */
+export const patientClock: Clock = {
+  ...systemClock,
+  after(milliseconds, callback) {
+    const timer = setTimeout(callback, milliseconds);
+    return () => clearTimeout(timer);
+  },
+};

@@ -3,7 +3,7 @@
  * user id come in, so that tests and the command line agree without touching the disk.
  *
  * - configuration: `config.yaml`, `volumes.json` (names of volumes)
- * - state: `anchors/`, `mounts/`, `logs/`: what must outlive a restart and lie outside every store
+ * - state: `anchors/`, `mounts/`, `logs/`, `spools/`, `cache/`: what must outlive a restart and lie outside every store
  * - runtime: sockets and the daemon's lock; gone after a reboot
  */
 import { CaissonError } from './errors.ts';
@@ -15,6 +15,10 @@ export interface Folders {
   readonly anchors: string;
   readonly mounts: string;
   readonly logs: string;
+  /** What remote stores keep here until it is published: `store/open-store.ts`. */
+  readonly spools: string;
+  /** Ciphertext that was fetched before; safe to lose. */
+  readonly cache: string;
   readonly runtime: string;
   readonly adminSocket: string;
 }
@@ -37,6 +41,8 @@ export function resolveFolders(environment: Environment, userId: number): Folder
     anchors: `${state}/anchors`,
     mounts: `${state}/mounts`,
     logs: `${state}/logs`,
+    spools: `${state}/spools`,
+    cache: `${state}/cache`,
     runtime,
     adminSocket: `${runtime}/admin.sock`,
   };

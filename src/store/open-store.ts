@@ -1,36 +1,81 @@
-/** From the text a user writes to a store: `dir:/path`, or a plain path, which means the same. */
+/** From the text a user writes to a store: `dir:/path`, or a plain path, which means the same; `s3://bucket/prefix`. */
 import path from 'node:path';
 import { CaissonError } from '../lib/errors.ts';
+import type { Environment } from '../lib/folders.ts';
+import type { Random } from '../lib/random.ts';
 import { openDirStore } from './dir-store.ts';
 import { nodeFileSystem } from './node-file-system.ts';
 import type { Store } from './store.ts';
 
 export interface OpenStoreOptions {
   readonly create: boolean;
+  /** Needed for a store on another machine. */
+  readonly remote?: RemoteStoreOptions;
 }
 
-const openers: Readonly<Record<string, (location: string, options: OpenStoreOptions) => Promise<Store>>> = {
-  dir: (location, options) => openDirStore(nodeFileSystem, directoryOf(location), options),
+/** What a store on another machine needs on this one. */
+export interface RemoteStoreOptions {
+  /** For spools and locks, which belong to this machine: the same for every process, and never emptied. */
+  readonly spoolFolder: string;
+  readonly environment: Environment;
+  readonly random: Random;
+}
+
+interface StoreKind {
+  /** Checks what follows the scheme; a folder is made absolute. */
+  locate(rest: string): string;
+  open(rest: string, options: OpenStoreOptions): Promise<Store>;
+}
+
+const kinds: Readonly<Record<string, StoreKind>> = {
+  dir: {
+    locate: directoryOf,
+    open: (rest, options) => openDirStore(nodeFileSystem, directoryOf(rest), options),
+  },
+  s3: {
+    locate: (rest) => rest.replace(/\?.*$/, ''),
+    open: async (rest, { create, remote }) => {
+      if (remote === undefined) throw spoolFolderMissing();
+      const { openS3Store } = await import('./s3/open-s3-store.ts');
+      return openS3Store(rest, { create, ...remote });
+    },
+  },
 };
 
 export async function openStore(url: string, options: OpenStoreOptions): Promise<Store> {
-  const { scheme, location } = parseStoreUrl(url);
-  return openers[scheme]!(location, options);
+  const { scheme, rest } = splitUrl(url);
+  return kinds[scheme]!.open(rest, options);
 }
 
-/** The parts of a store's URL, checked; a relative path is resolved against the working folder. */
+/** The folder in which the spools of a store lie, as `<volume>/spool/<name>`. */
+export async function spoolRootOf(url: string, remote: RemoteStoreOptions): Promise<string> {
+  const { scheme, rest } = splitUrl(url);
+  if (scheme !== 's3') return kinds[scheme]!.locate(rest);
+  const [{ spoolFolderOf }, { parseS3Url }] = await Promise.all([
+    import('./s3/open-s3-store.ts'),
+    import('./s3/s3-url.ts'),
+  ]);
+  return spoolFolderOf(parseS3Url(rest, remote.environment), remote.spoolFolder);
+}
+
+/** The kind of store and where it lies, checked; a relative path is resolved against the working folder. */
 export function parseStoreUrl(url: string): { readonly scheme: string; readonly location: string } {
+  const { scheme, rest } = splitUrl(url);
+  return { scheme, location: kinds[scheme]!.locate(rest) };
+}
+
+function splitUrl(url: string): { readonly scheme: string; readonly rest: string } {
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):([^]*)$/.exec(url);
-  if (match === null) return { scheme: 'dir', location: directoryOf(url) };
-  const [, scheme, location] = match as unknown as [string, string, string];
-  if (!Object.hasOwn(openers, scheme)) {
-    const known = Object.keys(openers).map((name) => `${name}:`);
+  if (match === null) return { scheme: 'dir', rest: url };
+  const [, scheme, rest] = match as unknown as [string, string, string];
+  if (!Object.hasOwn(kinds, scheme)) {
+    const known = Object.keys(kinds).map((name) => `${name}:`);
     throw new CaissonError('invalid', 'argument-invalid', `unknown kind of store: ${scheme}:`, {
-      remedy: `Known kinds are ${known.join(', ')} (as in dir:/var/lib/caisson/store).`,
+      remedy: `Known kinds are ${known.join(', ')} (as in dir:/var/lib/caisson/store or s3://bucket/prefix).`,
       details: { scheme },
     });
   }
-  return { scheme, location: directoryOf(location) };
+  return { scheme, rest };
 }
 
 function directoryOf(location: string): string {
@@ -42,4 +87,10 @@ function directoryOf(location: string): string {
   const folder = path.resolve(location);
   if (folder === '/') throw new CaissonError('invalid', 'argument-invalid', 'the root folder cannot be a store');
   return folder;
+}
+
+function spoolFolderMissing(): CaissonError {
+  return new CaissonError('invalid', 'argument-invalid', 'a store on another machine needs a local folder for spools', {
+    remedy: 'Name a folder that outlives the process, and give every process on this machine the same.',
+  });
 }

@@ -11,8 +11,13 @@ import { CaissonError } from '../lib/errors.ts';
 export const idBytes = 16;
 export const keyBytesMax = 200;
 
-/** Names beside the volumes and beside a volume's objects that belong to the directory store itself. */
-const reservedAtRoot: ReadonlySet<string> = new Set(['caisson-store', 'tmp']);
+/** What tells a store from any other folder or bucket. */
+export const markerName = 'caisson-store';
+/** Objects that only live while a server is asked whether it honours conditions. */
+export const probeFolder = 'caisson-probe';
+
+/** Names beside the volumes and beside a volume's objects that belong to the store itself. */
+const reservedAtRoot: ReadonlySet<string> = new Set([markerName, probeFolder, 'tmp']);
 const reservedInVolume: ReadonlySet<string> = new Set(['lock', 'spool']);
 
 const keyPattern = /^[0-9a-z-]+(?:\/[0-9a-z-]+)+$/;
@@ -147,7 +152,7 @@ export function parseVolumePrefix(prefix: string): Uint8Array | undefined {
 
 /** Throws `argument-invalid` unless `key` is one that every store can hold. */
 export function checkKey(key: string): void {
-  if (key.length > keyBytesMax || !keyPattern.test(key) || isReserved(key)) throw nameInvalid('key', key);
+  if (!isKey(key)) throw nameInvalid('key', key);
 }
 
 /** A prefix to list: empty, or the beginning of a key. */
@@ -161,6 +166,11 @@ export function checkVolumePrefix(prefix: string): void {
 
 export function checkSpoolName(name: string): void {
   if (!spoolNamePattern.test(name)) throw nameInvalid('spool name', name);
+}
+
+/** True for a key that `checkKey` takes. */
+export function isKey(key: string): boolean {
+  return key.length <= keyBytesMax && keyPattern.test(key) && !isReserved(key);
 }
 
 /** True for what lies in a store's folder but is no object: the marker, `tmp/`, locks, spools. */

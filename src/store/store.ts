@@ -7,6 +7,7 @@
  *   and leaves nothing visible under the key when it fails before applying.
  * - `swap` changes a mutable object only if its version is still the expected one (null: it must not
  *   exist), else `object-changed`; durable when it resolves. Versions are compared as strings.
+ * - A reader outlives the removal of its object, except of a remote store: there it may say `object-missing`.
  * - Reads return exactly the range asked or fail; a short object is `object-missing` (gone) or
  *   `format-invalid` (shorter than the range), never a short read.
  * - Errors of the medium are kind `io` or `transient`, of a full medium `store-full`.

@@ -1,0 +1,166 @@
+/**
+ * One exchange over HTTP or HTTPS: a request, its body in pieces, an answer. Connections are kept and
+ * bounded. Time runs out only while no byte moves, so that a slow transfer is never thrown away.
+ *
+ * Invariant: a successful answer was received whole. Whatever else happened after the first byte
+ * left (`store-unreachable`) may or may not have had its effect on the server.
+ */
+import http from 'node:http';
+import https from 'node:https';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { CaissonError, messageOf } from '../../lib/errors.ts';
+import { s3IdleMillisecondsMax, s3SocketsMax } from '../../lib/limits.ts';
+
+export interface TransportOptions {
+  readonly endpoint: URL;
+  /** PEM; replaces the system's authorities. */
+  readonly authorities?: Uint8Array;
+  /** By the names of the usual variables: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. */
+  readonly proxies?: Readonly<Record<string, string>>;
+  readonly idleMilliseconds?: number;
+}
+
+/** The body of a request; `pieces` may be asked for again when the request is. A piece is not touched after it was given. */
+export interface Payload {
+  readonly length: number;
+  pieces(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+}
+
+export interface Exchange {
+  readonly method: string;
+  /** With the query. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly payload?: Payload;
+  /** What is kept of the answer's body; a longer one is an error, and is not read further. */
+  readonly answerBytesMax: number;
+  /** Takes the body of an answer with status 200 or 206 as it comes, instead. */
+  readonly sink?: (answer: Omit<Answer, 'body'>) => (chunk: Uint8Array) => void;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Uint8Array;
+}
+
+export class HttpTransport {
+  readonly #endpoint: URL;
+  readonly #agent: http.Agent;
+  readonly #idleMilliseconds: number;
+  readonly #request: typeof http.request;
+
+  constructor({ endpoint, authorities, proxies, idleMilliseconds = s3IdleMillisecondsMax }: TransportOptions) {
+    this.#endpoint = endpoint;
+    this.#idleMilliseconds = idleMilliseconds;
+    const isTls = endpoint.protocol === 'https:';
+    const options = {
+      keepAlive: true,
+      maxSockets: s3SocketsMax,
+      timeout: idleMilliseconds,
+      ...(proxies === undefined ? {} : { proxyEnv: { ...proxies } }),
+    };
+    this.#request = isTls ? https.request : http.request;
+    this.#agent = isTls
+      ? new https.Agent({ ...options, ...(authorities === undefined ? {} : { ca: Buffer.from(authorities) }) })
+      : new http.Agent(options);
+  }
+
+  async exchange(exchange: Exchange): Promise<Answer> {
+    const { method, path, headers, payload } = exchange;
+    const request = this.#request({
+      method,
+      path,
+      headers: { ...headers, 'content-length': String(payload?.length ?? 0) },
+      host: this.#endpoint.hostname.replaceAll(/^\[|\]$/g, ''),
+      port: this.#endpoint.port === '' ? undefined : this.#endpoint.port,
+      agent: this.#agent,
+      timeout: this.#idleMilliseconds,
+    });
+    try {
+      return await this.#run(request, exchange);
+    } catch (error) {
+      request.destroy();
+      throw error instanceof CaissonError ? error : this.#unreachable(error);
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #run(request: ClientRequest, exchange: Exchange): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      let isAnswered = false;
+      request.on('timeout', () => request.destroy(new Error(`no byte moved for ${this.#idleMilliseconds} ms`)));
+      request.on('error', reject);
+      request.on('close', () => {
+        if (!isAnswered) reject(new Error('the connection was closed before the answer'));
+      });
+      request.on('response', (response) => {
+        isAnswered = true;
+        receive(response, exchange).then(resolve, reject);
+      });
+      // A server may answer (refuse) before it has read everything: then the rest is not sent.
+      send(request, exchange.payload, () => isAnswered).catch(reject);
+    });
+  }
+
+  #unreachable(error: unknown): CaissonError {
+    const errno = error instanceof Error && 'code' in error ? String(error.code) : 'none';
+    const { origin } = this.#endpoint;
+    return new CaissonError('transient', 'store-unreachable', `no answer from ${origin}: ${messageOf(error)}`, {
+      remedy: 'Check the endpoint, the network and the proxy; a volume resumes by itself when the store answers again.',
+      details: { endpoint: origin, errno },
+      cause: error,
+    });
+  }
+}
+
+async function send(request: ClientRequest, payload: Payload | undefined, isDone: () => boolean): Promise<void> {
+  if (payload !== undefined) {
+    for await (const piece of payload.pieces()) {
+      if (isDone() || request.destroyed) break;
+      await new Promise<void>((resolve) => {
+        // A failure shows as 'error' of the request, which ends the exchange.
+        request.write(piece, () => resolve());
+      });
+    }
+  }
+  if (!request.destroyed) request.end();
+}
+
+async function receive(response: IncomingMessage, { sink, answerBytesMax, method }: Exchange): Promise<Answer> {
+  const status = response.statusCode ?? 0;
+  const { headers } = response;
+  const isWanted = status === 200 || status === 206;
+  const take = isWanted && sink !== undefined ? sink({ status, headers }) : undefined;
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const announced = method === 'HEAD' ? 0 : Number(headers['content-length'] ?? 0);
+  if (take === undefined && isWanted && announced > answerBytesMax) throw tooLong(announced, answerBytesMax);
+  for await (const chunk of response as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (take !== undefined) take(chunk);
+    else if (length <= answerBytesMax) chunks.push(chunk);
+    else if (isWanted) throw tooLong(length, answerBytesMax);
+    else break;
+  }
+  return { status, headers, body: joined(chunks) };
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const body = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let position = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, position);
+    position += chunk.length;
+  }
+  return body;
+}
+
+function tooLong(size: number, bytesMax: number): CaissonError {
+  return new CaissonError('invalid', 'object-too-large', `an answer of ${size} bytes, at most ${bytesMax} are read`, {
+    details: { size, bytesMax },
+  });
+}
