@@ -21,6 +21,7 @@ import {
   type PageReference,
   type Root,
 } from './map-format.ts';
+import { UsageTable } from './usage-table.ts';
 
 /** Reads pages back; every page was authenticated and checked when this resolves. */
 export interface PageLoader {
@@ -54,6 +55,10 @@ export class BlockMap {
   /** Location word of the last successful `find`. */
   location = 0;
   observer: FreezeObserver | undefined;
+  /** Something differs from the tree that was frozen last. */
+  changed = false;
+  /** How many blocks lie in each object. */
+  readonly usage = new UsageTable();
 
   readonly #loader: PageLoader;
   readonly #loading = new Map<number, Promise<void>>();
@@ -88,6 +93,11 @@ export class BlockMap {
     return this.#blockCount;
   }
 
+  /** Leaves that the volume's size allows. */
+  get leafCount(): number {
+    return Math.ceil(this.#blockCount / leafBlocks);
+  }
+
   get residentBytes(): number {
     return this.pool.residentBytes + this.#directoriesLoaded * directoryMemoryBytes;
   }
@@ -103,6 +113,7 @@ export class BlockMap {
 
   /** Grows or shrinks; shrinking drops what lies beyond (the caller made the edge resident). */
   resize(blockCount: number): void {
+    if (blockCount !== this.#blockCount) this.changed = true;
     if (blockCount < this.#blockCount) this.setExtent(blockCount, this.#blockCount - blockCount, false);
     this.#blockCount = blockCount;
     this.#growTo(blockCount);
@@ -134,14 +145,17 @@ export class BlockMap {
 
   /** Points one block, or the eight of a large unit, at segment `object`. The range was prepared. */
   setUnit(block: number, large: boolean, object: number, slot: number): void {
-    const leafSlot = this.#writable(Math.floor(block / leafBlocks));
+    const leaf = Math.floor(block / leafBlocks);
+    const leafSlot = this.#writable(leaf);
     const slab = this.pool.slab(leafSlot);
     let at = this.pool.offset(leafSlot) + (block % leafBlocks) * 2;
     const parts = large ? 8 : 1;
     for (let part = 0; part < parts; part++) {
+      this.usage.remove(slab[at]!, leaf);
       slab[at++] = object + 1;
       slab[at++] = packLocation(slot, large, part);
     }
+    this.usage.add(object, parts, leaf);
   }
 
   /** Makes [block, block + count) holes or, with `allocated`, zeroes. Both end leaves were prepared. */
@@ -351,6 +365,7 @@ export class BlockMap {
     } else if (this.pool.isPending(slot)) this.observer!.writeOut(slot);
     this.pool.markDirty(slot);
     directory.dirty = true;
+    this.changed = true;
     return slot;
   }
 
@@ -367,6 +382,12 @@ export class BlockMap {
     return leaf >= this.#keepFirst && leaf <= this.#keepLast;
   }
 
+  #countOut(slot: number, leaf: number, firstBlock: number, blocks: number): void {
+    const slab = this.pool.slab(slot);
+    const from = this.pool.offset(slot) + firstBlock * 2;
+    for (let at = from; at < from + blocks * 2; at += 2) this.usage.remove(slab[at]!, leaf);
+  }
+
   #fillUniform(slot: number, firstBlock: number, blocks: number, zero: boolean): void {
     const slab = this.pool.slab(slot);
     const from = this.pool.offset(slot) + firstBlock * 2;
@@ -379,6 +400,7 @@ export class BlockMap {
     const state = this.#uniformState(leaf * leafBlocks + firstBlock);
     if (state !== undefined && state.kind === (allocated ? 'zero' : 'hole')) return;
     const slot = this.#writable(leaf);
+    this.#countOut(slot, leaf, firstBlock, blocks);
     this.#fillUniform(slot, firstBlock, blocks, allocated);
   }
 
@@ -392,24 +414,31 @@ export class BlockMap {
     const at = leaf & (directoryLeaves - 1);
     const slot = directory.states[at]!;
     if (slot === state) return;
-    if (slot >= 0) this.#free(slot);
+    if (slot >= 0) {
+      this.#countOut(slot, leaf, 0, leafBlocks);
+      this.#free(slot);
+    } else if (slot === LeafState.stored) this.usage.uncountedLeaves++;
     directory.states[at] = state;
     directory.dirty = true;
+    this.changed = true;
   }
 
   #dropDirectory(index: number, allocated: boolean): void {
     const target = allocated ? DirectoryState.zero : DirectoryState.hole;
     if (this.directoryStates[index] === target) return;
+    this.changed = true;
     const directory = this.directories[index];
     if (directory !== undefined) {
       for (let leaf = 0; leaf < directoryLeaves; leaf++) {
         const slot = directory.states[leaf]!;
+        // Not counted out: a trim of terabytes must not look at every block.
+        if (slot >= 0 || slot === LeafState.stored) this.usage.uncountedLeaves++;
         if (slot >= 0) this.#free(slot);
         directory.states[leaf] = LeafState.hole;
       }
       this.#directoriesLoaded--;
       this.directories[index] = undefined;
-    }
+    } else if (this.directoryStates[index] === DirectoryState.stored) this.usage.uncountedLeaves += directoryLeaves;
     this.dropped.push({ directory, reference: this.directoryReferences.get(index), index });
     this.directoryReferences.delete(index);
     this.directoryStates[index] = target;

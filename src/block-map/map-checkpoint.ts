@@ -23,7 +23,9 @@ import {
   Reference,
   type PageReference,
   type RootReference,
+  usageBytes,
 } from './map-format.ts';
+import type { FrozenUsagePage } from './usage-table.ts';
 
 /** Seals a page into the map object being written and says where it went. */
 export interface PageSink {
@@ -53,6 +55,7 @@ export class MapCheckpoint implements FreezeObserver {
   readonly #rootReferences: Map<number, PageReference>;
   readonly #dropped: BlockMap['dropped'];
   readonly #blockCount: number;
+  readonly #usage: FrozenUsagePage[] | undefined;
   readonly #page = new Region(directoryBytes);
   readonly #pageView = new DataView(this.#page.bytes.buffer);
   readonly #pageWords = new Uint32Array(this.#page.bytes.buffer, 0, leafBytes / 4);
@@ -67,6 +70,7 @@ export class MapCheckpoint implements FreezeObserver {
     this.#pageCounts = pageCounts;
     this.#previousRoot = previousRoot;
     this.#blockCount = map.blockCount;
+    map.changed = false;
     this.#rootStates = [...map.directoryStates];
     this.#rootReferences = new Map(map.directoryReferences);
     this.#dropped = map.dropped.splice(0);
@@ -78,6 +82,7 @@ export class MapCheckpoint implements FreezeObserver {
     map.pool.forEach((slot) => {
       if (map.pool.isDirty(slot)) map.pool.freeze(slot);
     });
+    this.#usage = map.usage.freeze();
     map.observer = this;
   }
 
@@ -95,6 +100,7 @@ export class MapCheckpoint implements FreezeObserver {
     }
     assert(this.#map.pool.pendingCount === 0, 'every frozen leaf was written');
     await this.#countOutDropped();
+    this.#writeUsage();
     const root = this.#writeRoot();
     this.#map.observer = undefined;
     return root;
@@ -165,6 +171,21 @@ export class MapCheckpoint implements FreezeObserver {
       const known = directory ?? (reference === undefined ? undefined : await this.#map.loadDropped(index, reference));
       if (known !== undefined) for (let leaf = 0; leaf < directoryLeaves; leaf++) this.#countOut(known.objects[leaf]!);
       if (reference !== undefined) this.#countOut(reference.object);
+    }
+  }
+
+  /** Counts that are not known are not written: an opening that finds none counts anew. */
+  #writeUsage(): void {
+    const { usage } = this.#map;
+    if (this.#usage === undefined)
+      for (const { page } of usage.references) this.#countOut(usage.place(page, undefined)!.object);
+    for (const { page, counts } of this.#usage ?? []) {
+      this.#pageWords.set(counts);
+      const isEmpty = counts.every((count) => count === 0);
+      const reference = isEmpty ? undefined : this.#sink.writePage(PageLevel.usage, page, this.#page, 0, usageBytes);
+      const before = usage.place(page, reference);
+      if (reference !== undefined) this.#countIn(reference.object);
+      if (before !== undefined) this.#countOut(before.object);
     }
   }
 

@@ -15,6 +15,9 @@ export const referenceBytes = 24;
 export const directoryBytes = directoryLeaves * referenceBytes;
 export const rootPrefixBytes = 16;
 export const rootReferenceBytes = 32;
+/** Counters of a usage page, four bytes each. */
+export const usageEntries = 1024;
+export const usageBytes = usageEntries * 4;
 export const mapHeaderBytes = 48;
 export const mapVersion = 1;
 
@@ -22,7 +25,7 @@ export const mapVersion = 1;
 export const Where = { hole: 0, zero: 0xffff_ffff } as const;
 /** `object` of a reference without page. */
 export const Reference = { hole: 0xffff_ffff, zero: 0xffff_fffe } as const;
-export const PageLevel = { leaf: 0, directory: 1, root: 2 } as const;
+export const PageLevel = { leaf: 0, directory: 1, root: 2, usage: 3 } as const;
 export type PageLevel = (typeof PageLevel)[keyof typeof PageLevel];
 
 const slotBitsMax = 0xff_ffff;
@@ -78,6 +81,14 @@ export function checkLeaf(words: Uint32Array, isSegment: (index: number) => bool
       throw invalid(`a leaf names object ${where - 1}, which is no segment`);
     lastIndex = where - 1;
   }
+}
+
+/** Checks usage page `page` that came from the store; `isSegment` says whether an index names a segment. */
+export function checkUsage(counts: Uint32Array, page: number, isSegment: (index: number) => boolean): void {
+  counts.forEach((count, at) => {
+    if (count > 0 && !isSegment(page * usageEntries + at))
+      throw invalid(`a usage page counts blocks in object ${page * usageEntries + at}, which is no segment`);
+  });
 }
 
 /** Writes reference `index` of a directory page. `tags` holds 16 bytes a leaf. */

@@ -52,6 +52,12 @@ export function buildManifest(
   return appendSignature(signed, signingKey.sign(join(manifestContext, signed)));
 }
 
+/** The last manifest of a volume whose keys are destroyed: no keyring, no sealed part. */
+export function buildErasure(fields: ManifestPublic, signingKey: SigningKey): Uint8Array {
+  const signed = appendSealed(encodePublic(fields), new Uint8Array(0));
+  return appendSignature(signed, signingKey.sign(join(manifestContext, signed)));
+}
+
 /** Checks digest, form, volume and signature: afterwards every public field is the writer's. */
 export function checkManifest(
   bytes: Uint8Array,

@@ -5,6 +5,7 @@
 import type { PageLoader } from '../block-map/block-map.ts';
 import {
   checkLeaf,
+  checkUsage,
   decodeDirectoryPage,
   decodeRoot,
   directoryBytes,
@@ -13,6 +14,7 @@ import {
   PageLevel,
   type PageReference,
   type Root,
+  usageBytes,
 } from '../block-map/map-format.ts';
 import { equalBytes } from '../crypto/digest.ts';
 import type { SealingKey } from '../crypto/sealer.ts';
@@ -30,6 +32,8 @@ interface OpenObject {
   readonly key: SealingKey;
   readonly name: string;
   pins: number;
+  /** No longer named by the map: to be closed once nobody reads it. */
+  isForgotten: boolean;
 }
 
 export class MapLoader implements PageLoader {
@@ -73,6 +77,13 @@ export class MapLoader implements PageLoader {
     );
   }
 
+  async loadUsage(page: number, reference: PageReference): Promise<Uint32Array> {
+    const plain = await this.#page(PageLevel.usage, page, reference, usageBytes);
+    const counts = new Uint32Array(plain.bytes.buffer, 0, usageBytes / 4);
+    this.#checked(reference, () => checkUsage(counts, page, (index) => this.#table.isSegment(index)));
+    return counts;
+  }
+
   /** The object with this index is being written; reads of its pages wait until it is there. */
   announce(index: number): void {
     const coming = Promise.withResolvers<void>();
@@ -100,7 +111,12 @@ export class MapLoader implements PageLoader {
   forget(index: number): void {
     const opening = this.#open.get(index);
     this.#open.delete(index);
-    opening?.then(closeObject).catch(() => undefined);
+    opening
+      ?.then((object) => {
+        object.isForgotten = true;
+        return object.pins === 0 ? closeObject(object) : undefined;
+      })
+      .catch(() => undefined);
   }
 
   async #page(level: PageLevel, index: number, reference: PageReference, length: number): Promise<Region> {
@@ -122,6 +138,7 @@ export class MapLoader implements PageLoader {
       return page;
     } finally {
       object.pins--;
+      if (object.isForgotten && object.pins === 0) closeObject(object).catch(() => undefined);
     }
   }
 
@@ -167,7 +184,13 @@ export class MapLoader implements PageLoader {
       await reader.close();
       throw this.#tampered(name, `it has ${reader.size} bytes, the signed catalog says ${entry.bytes}`);
     }
-    return { reader, key: this.#keys.mapKey(entry.id, entry.lineage, entry.keyEpoch), name, pins: 0 };
+    return {
+      reader,
+      key: this.#keys.mapKey(entry.id, entry.lineage, entry.keyEpoch),
+      name,
+      pins: 0,
+      isForgotten: false,
+    };
   }
 
   #checked<T>(reference: PageReference, decode: () => T): T {

@@ -69,11 +69,19 @@ async function openLocked(environment: VolumeEnvironment, options: OpenOptions, 
     const core = await buildCore(environment, unlocked, anchor);
     if (!readOnly) await swapCoreHead(core, HeadState.open, core.published.number, core.published.digest);
     const recovered = await recover(core, anchor, readOnly, startedAt, unlocked.head.head.state === HeadState.closed);
-    return new SealedVolume({ core, lock, readOnly, start: recovered.position, recovery: recovered.report });
+    const volume = new SealedVolume({ core, lock, readOnly, start: recovered.position, recovery: recovered.report });
+    if (!readOnly) volume.releaseGoneClones().catch((error: unknown) => warnOfClones(environment, error));
+    return volume;
   } catch (error) {
     unlocked.keyring.wipe();
     throw error;
   }
+}
+
+function warnOfClones(environment: VolumeEnvironment, error: unknown): void {
+  environment.log?.('warn', 'pins of clones could not be looked through; they keep space and do no harm', {
+    error: String(error),
+  });
 }
 
 /** Head, manifest and keyring, each checked against the one before; changes nothing. */
@@ -85,6 +93,7 @@ export async function unlockVolume(
   const { volumeId } = options;
   const prefix = volumePrefix(volumeId);
   const head = await readHead(store, prefix, volumeId);
+  refuseEnded(head, toHex(volumeId));
   const newest = await readManifest(store, prefix, volumeId, head.head.number, head.head.manifestDigest);
   const keyring = await openKeyring(newest.manifest.keyring, volumeId, options.keySource, random);
   try {
@@ -105,6 +114,17 @@ export async function unlockVolume(
     keyring.wipe();
     throw error;
   }
+}
+
+function refuseEnded({ head }: ReadHead, volumeId: string): void {
+  if (head.state === HeadState.erased)
+    throw new CaissonError('denied', 'volume-erased', `volume ${volumeId} was erased: its keys are destroyed`, {
+      remedy: 'Nothing can bring its content back. `caisson volume verify --public` shows the signed receipt.',
+    });
+  if (head.state === HeadState.moved)
+    throw new CaissonError('denied', 'volume-moved', `volume ${volumeId} was moved to another store`, {
+      remedy: 'Open it where it is now; what is left here may be removed.',
+    });
 }
 
 /** The object table that the manifest's catalog names; every page is checked by digest. */
@@ -141,7 +161,7 @@ async function getNamed(store: Store, key: string, bytes: number): Promise<Uint8
   }
 }
 
-async function buildCore(
+export async function buildCore(
   environment: VolumeEnvironment,
   unlocked: UnlockedVolume,
   anchor: AnchorState | undefined,
@@ -159,6 +179,7 @@ async function buildCore(
   };
   const map = new BlockMap(state.blockCount, tuning.mapBytesMax, loader, () => mapRoom.makeRoom());
   if (state.root !== undefined) map.restore(await loader.loadRoot(state.root, state.root.bytes));
+  await restoreUsage(map, loader, state);
   return {
     environment,
     tuning,
@@ -183,7 +204,14 @@ async function buildCore(
   };
 }
 
-async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolume): Promise<Published> {
+/** Counts of live blocks that the manifest does not name are not known: cleaning counts anew (spec/map-format.md). */
+async function restoreUsage(map: BlockMap, loader: MapLoader, state: ManifestState): Promise<void> {
+  if (state.usage.length === 0 && state.root !== undefined) map.usage.uncountedLeaves = map.leafCount;
+  for (const reference of state.usage)
+    map.usage.restore(reference.page, reference, await loader.loadUsage(reference.page, reference));
+}
+
+export async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolume): Promise<Published> {
   const { head, newest, state } = unlocked;
   const { number } = newest.manifest;
   const kept: { number: number; digest: Uint8Array }[] = [];
@@ -206,6 +234,7 @@ async function publishedOf(store: Store, prefix: string, unlocked: UnlockedVolum
       root === undefined
         ? undefined
         : { reference: { object: root.object, slot: root.slot, tag: root.tag }, bytes: root.bytes },
+    state,
     sequence: state.sequence,
     chain: state.chain,
     nextOrdinal: state.nextOrdinal,

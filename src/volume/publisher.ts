@@ -4,7 +4,7 @@
  * Order, always: data, map, catalog, manifest, head, anchor, and only then deletion of what no longer
  * counts. A crash between two steps leaves orphans at worst; a manifest never names an absent object.
  */
-import { MapCheckpoint } from '../block-map/map-checkpoint.ts';
+import { MapCheckpoint, type WrittenRoot } from '../block-map/map-checkpoint.ts';
 import { MapObjectWriter, type OpenMapObject } from '../block-map/map-object-writer.ts';
 import { sha256 } from '../crypto/digest.ts';
 import { assert } from '../lib/assert.ts';
@@ -13,7 +13,7 @@ import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { catalogEntriesMax, ObjectKind } from '../manifest/catalog-format.ts';
 import type { HeadState } from '../manifest/head-format.ts';
-import { ManifestKind, type CatalogReference } from '../manifest/manifest-format.ts';
+import { ManifestKind, type CatalogReference, type Pin } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { buildManifest, createExact, fenced } from '../manifest/manifest.ts';
 import { PinnedNumbers } from '../manifest/pinned-numbers.ts';
@@ -47,6 +47,10 @@ export interface PublishRequest {
   readonly swap: <T>(swap: () => Promise<T>) => Promise<T>;
   /** Advances the anchor to the new manifest. */
   readonly anchor: () => Promise<void>;
+  /** Pins that this manifest no longer has: their manifests go once it is anchored. */
+  readonly released?: readonly Pin[];
+  /** Key epoch of the map objects, where it is not the newest: a clone gets no newer key than it needs. */
+  readonly mapKeyEpoch?: number;
 }
 
 const noDigest = new Uint8Array(32);
@@ -81,12 +85,10 @@ export class Publisher {
   async #publish(request: PublishRequest): Promise<void> {
     const core = this.#core;
     const mapObjects: MapObject[] = [];
-    const writer = this.#mapWriter(mapObjects);
     const blockCount = core.map.blockCount;
-    const checkpoint = new MapCheckpoint(core.map, writer, core.pageCounts, core.published.root?.reference);
+    const writeMap = this.#freezeMap(request, mapObjects);
     await request.commit();
-    const root = await checkpoint.write();
-    await writer.finish();
+    const root = await writeMap();
     for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
     for (const segment of request.segments) {
       const digest = await segment.digest();
@@ -98,27 +100,60 @@ export class Publisher {
     const state: ManifestState = {
       blockCount,
       durability: durabilityCode(core.durability),
-      root: { object: root.reference.object, slot: root.reference.slot, bytes: root.bytes, tag: root.reference.tag },
+      root: root === undefined ? undefined : { ...root.reference, bytes: root.bytes },
       sequence: request.position.sequence,
       chain: request.position.chain,
       nextOrdinal: request.position.nextOrdinal,
       keyEpoch: core.keys.keyEpoch,
       rekeyBelow: core.published.rekeyBelow,
       pageCounts: [...core.pageCounts],
-      usage: [],
+      usage: core.map.usage.references,
       snapshots: core.published.snapshots,
     };
     const replaced = await this.#publishState(request, state);
     core.published.root = root;
-    core.published.sequence = state.sequence;
-    core.published.chain = state.chain;
-    core.published.nextOrdinal = state.nextOrdinal;
     await request.anchor();
     const spoolNames = [
       ...request.segments.map((segment) => segment.spoolName),
       ...mapObjects.map((object) => object.spoolName),
     ];
     await this.#cleanUp(spoolNames, replaced);
+  }
+
+  /** The newest state becomes that of a pinned manifest; everything before `position` was published. */
+  async publishRollback(
+    request: PublishRequest,
+    pinned: { readonly number: number; readonly state: ManifestState },
+  ): Promise<void> {
+    const core = this.#core;
+    core.table.rollBackTo(pinned.number);
+    const { state } = pinned;
+    const replaced = await this.#publishState(request, {
+      ...state,
+      durability: durabilityCode(core.durability),
+      sequence: request.position.sequence,
+      chain: request.position.chain,
+      nextOrdinal: request.position.nextOrdinal,
+      keyEpoch: core.keys.keyEpoch,
+      rekeyBelow: core.published.rekeyBelow,
+      snapshots: core.published.snapshots,
+    });
+    await request.anchor();
+    await this.#cleanUp([], replaced);
+  }
+
+  /** Freezes the map now; what it returns writes it, or reuses the root where nothing changed. */
+  #freezeMap(request: PublishRequest, done: MapObject[]): () => Promise<WrittenRoot | undefined> {
+    const core = this.#core;
+    const { published } = core;
+    if (!core.map.changed) return () => Promise.resolve(published.root);
+    const writer = this.#mapWriter(done, request.mapKeyEpoch ?? core.keys.keyEpoch);
+    const checkpoint = new MapCheckpoint(core.map, writer, core.pageCounts, published.root?.reference);
+    return async () => {
+      const root = await checkpoint.write();
+      await writer.finish();
+      return root;
+    };
   }
 
   /**
@@ -141,13 +176,12 @@ export class Publisher {
     }
   }
 
-  #mapWriter(done: MapObject[]): MapObjectWriter {
+  #mapWriter(done: MapObject[], keyEpoch: number): MapObjectWriter {
     const core = this.#core;
     return new MapObjectWriter({
       bytesMax: mapObjectBytesMax,
       begin: () => {
         const objectId = core.environment.random.bytes(16);
-        const keyEpoch = core.keys.keyEpoch;
         const key = core.keys.mapKey(objectId, core.volumeId, keyEpoch);
         const index = core.table.allocate(ObjectKind.map, objectId, keyEpoch);
         core.mapLoader.announce(index);
@@ -244,6 +278,13 @@ export class Publisher {
     published.digest = digest;
     published.floor = published.kept[0]?.number ?? number;
     published.kept.push({ number, digest });
+    for (const pin of request.released ?? [])
+      if (pin.number < published.floor && !pins.has(pin.number))
+        replaced.push(manifestKey(core.prefix, pin.number, pin.digest));
+    published.state = state;
+    published.sequence = state.sequence;
+    published.chain = state.chain;
+    published.nextOrdinal = state.nextOrdinal;
     published.pins = published.pins.map((pin) => (pin.number === number ? { ...pin, digest } : pin));
     return replaced;
   }

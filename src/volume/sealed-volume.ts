@@ -14,7 +14,8 @@ import { toHex } from '../lib/hex.ts';
 import * as limits from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { HeadState } from '../manifest/head-format.ts';
-import { ManifestKind } from '../manifest/manifest-format.ts';
+import { ManifestKind, PinKind } from '../manifest/manifest-format.ts';
+import type { ManifestState } from '../manifest/state-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { Spool } from '../spool/spool.ts';
 import { spoolName } from '../store/paths.ts';
@@ -22,10 +23,23 @@ import type { WriterLock } from '../store/store.ts';
 import { AnchorKeeper } from './anchor-keeper.ts';
 import { Committer } from './committer.ts';
 import { keySlotsOf, publicInfoOf } from './describe.ts';
-import { Publisher, type FinishedSegment } from './publisher.ts';
+import { createClone } from './clone.ts';
+import { findLivingClones, unpinOtherClones } from './clone-pins.ts';
+import { readPinned } from './pinned-state.ts';
+import { Publisher, type FinishedSegment, type PublishRequest } from './publisher.ts';
 import { ReadPath } from './read-path.ts';
+import { findSnapshot, pinNextAsSnapshot, snapshotsOf, unpinSnapshot } from './snapshots.ts';
 import { anchorStateOf, swapCoreHead, type VolumeCore } from './volume-core.ts';
-import type { KeySlotInfo, RecoveryReport, Volume, VolumeInfo, VolumeStats } from './volume-types.ts';
+import type {
+  CloneOptions,
+  KeySlotInfo,
+  PublicVolumeInfo,
+  RecoveryReport,
+  SnapshotInfo,
+  Volume,
+  VolumeInfo,
+  VolumeStats,
+} from './volume-types.ts';
 import { WriteLog, type LogPosition, type OpenSegment } from './write-log.ts';
 import { PieceWrite, WritePath } from './write-path.ts';
 
@@ -36,6 +50,9 @@ export interface SealedVolumeOptions {
   readonly start: LogPosition;
   readonly recovery: RecoveryReport;
 }
+
+/** What a publication says besides the state. */
+type PublishExtras = Pick<PublishRequest, 'released' | 'mapKeyEpoch'>;
 
 export class SealedVolume implements Volume {
   readonly id: string;
@@ -261,9 +278,69 @@ export class SealedVolume implements Volume {
     });
   }
 
+  async snapshot(name: string): Promise<SnapshotInfo> {
+    await this.#publishPins(() => {
+      pinNextAsSnapshot(this.#core, name);
+      return {};
+    });
+    return this.snapshots().find((snapshot) => snapshot.name === name)!;
+  }
+
+  async removeSnapshot(name: string): Promise<void> {
+    await this.#publishPins(() => ({ released: [unpinSnapshot(this.#core, name)] }));
+  }
+
+  snapshots(): readonly SnapshotInfo[] {
+    return snapshotsOf(this.#core.published);
+  }
+
+  async clone(options: CloneOptions): Promise<PublicVolumeInfo> {
+    this.#checkWritable();
+    return createClone(this.#core, options, (change) => this.#publishPins(change));
+  }
+
+  async restore(name: string): Promise<void> {
+    this.#checkWritable();
+    const pin = findSnapshot(this.#core.published, name);
+    const pinned = await readPinned(this.#core.environment.store, this.#core.volumeId, this.#core.keyring, pin);
+    await this.checkpoint();
+    this.#closing ??= this.#close(() => this.#rollBackTo({ number: pin.number, state: pinned.state }));
+    await this.#closing;
+  }
+
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= this.#close(() => this.#closeCleanly());
     return this.#closing;
+  }
+
+  /** Pins of clones that are gone keep nothing any more; for openings, nobody waits. */
+  async releaseGoneClones(): Promise<void> {
+    const { published, environment } = this.#core;
+    const cloneCount = published.pins.filter((pin) => pin.kind === PinKind.clone).length;
+    if (cloneCount === 0) return;
+    const living = await findLivingClones(environment.store, published.pins);
+    if (living.length === cloneCount) return;
+    await this.#publishPins(() => {
+      unpinOtherClones(this.#core, living);
+      return {};
+    });
+  }
+
+  /** Publishes with changed pins; `change` runs in the turn in which the state is frozen. */
+  async #publishPins(change: () => PublishExtras): Promise<void> {
+    this.#checkWritable();
+    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    this.#checkWritable();
+    await this.#startCheckpoint(ManifestKind.snapshot, HeadState.open, change());
+  }
+
+  async #rollBackTo(pinned: { readonly number: number; readonly state: ManifestState }): Promise<void> {
+    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    // Writes that were answered after the last checkpoint end here, as the owner wants it.
+    this.#log.rotate();
+    await this.#commit();
+    for (const segment of this.#finished) segment.release();
+    await this.#publisher.publishRollback(this.#requestOf(ManifestKind.rollback, HeadState.closed, []), pinned);
   }
 
   async #changeKeyring(change: (keyring: VolumeCore['keyring']) => Promise<number>): Promise<KeySlotInfo> {
@@ -277,7 +354,7 @@ export class SealedVolume implements Volume {
   }
 
   /** Publishes what is finished plus the open segment; the caller made sure that none is running. */
-  #startCheckpoint(kind: ManifestKind, headState: HeadState): Promise<void> {
+  #startCheckpoint(kind: ManifestKind, headState: HeadState, extras: PublishExtras = {}): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#cancelIdle?.();
@@ -286,16 +363,7 @@ export class SealedVolume implements Volume {
     const segments = this.#finished;
     this.#finished = [];
     const running = this.#publisher
-      .publish({
-        kind,
-        headState,
-        position: this.#log.position,
-        segments,
-        commit: () => this.#commit(),
-        swap: (swap) => this.#committer.whileSwapping(swap),
-        anchor: () =>
-          this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
-      })
+      .publish({ ...this.#requestOf(kind, headState, segments), ...extras })
       .then(() => {
         this.#checkpoints++;
         for (const segment of segments) this.#unpublishedBytes -= segment.bytes;
@@ -310,6 +378,18 @@ export class SealedVolume implements Volume {
       });
     this.#checkpointing = running;
     return running;
+  }
+
+  #requestOf(kind: ManifestKind, headState: HeadState, segments: readonly FinishedSegment[]): PublishRequest {
+    return {
+      kind,
+      headState,
+      position: this.#log.position,
+      segments,
+      commit: () => this.#commit(),
+      swap: (swap) => this.#committer.whileSwapping(swap),
+      anchor: () => this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
+    };
   }
 
   get #requests(): number {
@@ -377,11 +457,11 @@ export class SealedVolume implements Volume {
     }
   }
 
-  async #close(): Promise<void> {
+  async #close(last: () => Promise<void>): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelIdle?.();
     try {
-      if (!this.readOnly && this.#failure === undefined) await this.#closeCleanly();
+      if (!this.readOnly && this.#failure === undefined) await last();
     } finally {
       await this.#anchors.stop();
       await this.#core.handles.closeAll();

@@ -7,13 +7,14 @@ import { CaissonError, isCaissonError, messageOf } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { Region } from '../lib/region.ts';
 import { readHead, readManifest, type ReadManifest } from '../manifest/manifest.ts';
+import { ManifestKind } from '../manifest/manifest-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import { blockBytes } from '../segment/segment-format.ts';
-import { catalogKey, manifestKey, parseKey, volumePrefix } from '../store/paths.ts';
+import { catalogKey, manifestKey, manifestPrefix, parseKey, volumePrefix } from '../store/paths.ts';
 import { checkFreshness } from './freshness.ts';
 import { digestOf } from './inline-digester.ts';
 import { objectKey } from './object-names.ts';
-import { readCatalog } from './opening.ts';
+import { pinsOf, readCatalog } from './opening.ts';
 import type { Progress, VerifyFinding, VerifyReport, Volume, VolumeEnvironment } from './volume-types.ts';
 
 const readBlocks = 256;
@@ -25,7 +26,9 @@ export interface VerifyPart {
 
 interface ChainResult {
   readonly newest: ReadManifest;
+  /** Of the chain down to the floor, and the pinned ones below it. */
   readonly manifests: readonly { readonly number: number; readonly digest: Uint8Array }[];
+  readonly pinnedCount: number;
 }
 
 /** Everything that can be checked without a key. */
@@ -36,6 +39,7 @@ export async function verifyPublic(environment: VolumeEnvironment, part: VerifyP
   const chain = await readChain(environment, prefix, part.volumeId, findings);
   if (chain === undefined) return emptyReport(part.volumeId, findings);
   const { newest } = chain;
+  if (newest.manifest.kind === ManifestKind.erase) return erasedReport(environment, prefix, part, newest, findings);
   const table = await attempt(findings, 'catalog', () => readCatalog(store, newest));
   let objectsChecked = 0;
   let objectBytes = 0;
@@ -57,6 +61,8 @@ export async function verifyPublic(environment: VolumeEnvironment, part: VerifyP
     manifestDigest: toHex(newest.digest),
     writerKey: toHex(newest.manifest.writerKey),
     manifestsChecked: chain.manifests.length,
+    erased: false,
+    pinsChecked: chain.pinnedCount,
     objectsChecked,
     objectBytes,
     unitsChecked: 0,
@@ -147,7 +153,47 @@ async function readChain(
     manifests.push({ number: previous.manifest.number, digest: previous.digest });
     read = previous;
   }
-  return { newest, manifests };
+  let pinnedCount = 0;
+  // Clones read the objects of a pinned state, not its manifest: an erasure removes that.
+  const pins = newest.manifest.kind === ManifestKind.erase ? [] : pinsOf(newest);
+  for (const pin of pins) {
+    if (manifests.some((known) => known.number === pin.number)) continue;
+    const pinned = await attempt(findings, `manifest ${pin.number}`, () =>
+      readManifest(store, prefix, volumeId, pin.number, pin.digest),
+    );
+    if (pinned === undefined) continue;
+    manifests.push({ number: pin.number, digest: pin.digest });
+    pinnedCount++;
+  }
+  return { newest, manifests, pinnedCount };
+}
+
+/** Of an erased volume: the receipt is signed, the anchor knows it, and no manifest with keys is left beside it. */
+async function erasedReport(
+  environment: VolumeEnvironment,
+  prefix: string,
+  part: VerifyPart,
+  newest: ReadManifest,
+  findings: VerifyFinding[],
+): Promise<VerifyReport> {
+  const receipt = manifestKey(prefix, newest.manifest.number, newest.digest);
+  for await (const { key } of environment.store.list(manifestPrefix(prefix))) {
+    if (key !== receipt)
+      findings.push({
+        code: 'keyring-remains',
+        object: key,
+        message: 'a manifest from before the erasure, with its keyring, is still here',
+      });
+  }
+  return {
+    ...emptyReport(part.volumeId, findings),
+    manifestNumber: newest.manifest.number,
+    manifestDigest: toHex(newest.digest),
+    writerKey: toHex(newest.manifest.writerKey),
+    manifestsChecked: 1,
+    erased: true,
+    freshness: await freshnessOf(environment, prefix, part.volumeId),
+  };
 }
 
 function* objectsOf(table: ObjectTable): Generator<{ key: string; bytes: number; digest: Uint8Array }> {
@@ -254,6 +300,8 @@ export function emptyReport(volumeId: Uint8Array, findings: readonly VerifyFindi
     manifestDigest: '',
     writerKey: '',
     manifestsChecked: 0,
+    erased: false,
+    pinsChecked: 0,
     objectsChecked: 0,
     objectBytes: 0,
     unitsChecked: 0,

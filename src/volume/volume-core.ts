@@ -11,7 +11,7 @@ import * as limits from '../lib/limits.ts';
 import type { HeadState } from '../manifest/head-format.ts';
 import type { Parent, Pin } from '../manifest/manifest-format.ts';
 import { swapHead } from '../manifest/manifest.ts';
-import { DurabilityCode, type SnapshotRecord } from '../manifest/state-format.ts';
+import { DurabilityCode, type ManifestState, type SnapshotRecord } from '../manifest/state-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import type { SpoolArea } from '../store/store.ts';
 import type { MapLoader } from './map-loader.ts';
@@ -28,6 +28,8 @@ export interface Published {
   kept: { readonly number: number; readonly digest: Uint8Array }[];
   headVersion: string;
   root: { readonly reference: PageReference; readonly bytes: number } | undefined;
+  /** The sealed part. */
+  state: ManifestState;
   sequence: number;
   chain: Uint8Array;
   nextOrdinal: number;

@@ -68,6 +68,73 @@ export interface CreateOptions {
   readonly keySource: KeySource;
 }
 
+export interface CloneOptions {
+  readonly keySource: KeySource;
+  /** Name or id of a snapshot; the state of this moment when absent. */
+  readonly snapshot?: string;
+  /**
+   * Starts a new data key in the parent, so that the clone's keyring opens nothing that the parent writes later.
+   * On unless told otherwise; off for clones that stay in the same hands.
+   */
+  readonly isolate?: boolean;
+}
+
+export interface OpenSnapshotOptions {
+  readonly volumeId: Uint8Array;
+  readonly keySource: KeySource;
+  /** Name or id. */
+  readonly snapshot: string;
+  readonly acceptMissingAnchor?: boolean;
+}
+
+export interface DiffOptions {
+  readonly volumeId: Uint8Array;
+  readonly keySource: KeySource;
+  /** Name or id of the earlier snapshot. */
+  readonly from: string;
+  /** Of the later one; the newest published state when absent. */
+  readonly to?: string;
+}
+
+export interface ChangedExtent {
+  readonly offset: number; // bytes
+  readonly length: number; // bytes
+  /** What lies there now. */
+  readonly kind: 'data' | 'zero' | 'hole';
+}
+
+export interface EraseOptions {
+  readonly volumeId: Uint8Array;
+  readonly keySource: KeySource;
+  /** Leaves the sealed bytes where they are; nobody can read them any more. */
+  readonly keepObjects?: boolean;
+  readonly acceptMissingAnchor?: boolean;
+  readonly onProgress?: Progress;
+}
+
+/** Proof that a volume's keys were destroyed: its last manifest, signed by its writer. */
+export interface EraseReceipt {
+  readonly volumeId: string; // 32 hex digits
+  readonly manifestNumber: number;
+  readonly manifestDigest: string; // 64 hex digits
+  readonly epoch: number;
+  readonly time: number; // milliseconds since 1970, as the eraser's clock said
+  readonly writerKey: string; // 64 hex digits
+  /** The signed bytes: `checkReceipt` verifies them anywhere. */
+  readonly manifest: Uint8Array;
+  readonly removedObjects: number;
+}
+
+export interface SnapshotInfo {
+  readonly id: string; // 32 hex digits
+  readonly name: string;
+  readonly time: number; // milliseconds since 1970
+  readonly manifestNumber: number;
+  readonly manifestDigest: string; // 64 hex digits
+  /** Ids of the clones that started from it. */
+  readonly clones: readonly string[];
+}
+
 export interface OpenOptions {
   readonly volumeId: Uint8Array;
   readonly keySource: KeySource;
@@ -145,6 +212,19 @@ export interface Volume extends BlockDevice {
   addKey(source: KeySource): Promise<KeySlotInfo>;
   removeKey(slot: number): Promise<void>;
   changeKey(slot: number, source: KeySource): Promise<KeySlotInfo>;
+  /** Pins the state of this moment under a name, whatever the size of the volume. */
+  snapshot(name: string): Promise<SnapshotInfo>;
+  /** `snapshot-needed` while a clone starts from it. */
+  removeSnapshot(name: string): Promise<void>;
+  /** Oldest first. */
+  snapshots(): readonly SnapshotInfo[];
+  /** A new volume in the same store that starts from this one, or from a snapshot of it. */
+  clone(options: CloneOptions): Promise<PublicVolumeInfo>;
+  /**
+   * Makes the state of a snapshot the newest again, in a new signed manifest, and closes the volume: whoever
+   * uses it must read everything anew. What was written since stays in later snapshots only.
+   */
+  restore(name: string): Promise<void>;
   /** Flushes, publishes, marks the volume cleanly closed, frees the lock. Idempotent. */
   close(): Promise<void>;
 }
@@ -165,6 +245,10 @@ export interface VerifyReport {
   readonly manifestDigest: string;
   readonly writerKey: string;
   readonly manifestsChecked: number;
+  /** The volume's keys were destroyed; the newest manifest is the receipt. */
+  readonly erased: boolean;
+  /** Pinned manifests checked besides the chain. */
+  readonly pinsChecked: number;
   readonly objectsChecked: number;
   readonly objectBytes: number;
   readonly unitsChecked: number; // with the key only

@@ -3,9 +3,12 @@
  * the other files of this folder are its inside.
  */
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { toHex } from '../lib/hex.ts';
 import { manifestPrefix, parseVolumePrefix, volumePrefix } from '../store/paths.ts';
 import type { Store } from '../store/store.ts';
+import type { Pin } from '../manifest/manifest-format.ts';
 import { readHead, readManifest } from '../manifest/manifest.ts';
+import { findLivingClones } from './clone-pins.ts';
 import { publicInfoFrom } from './describe.ts';
 import { openVolume, readCatalog } from './opening.ts';
 import { findingOf, verifyBlocks, verifyPublic } from './verify.ts';
@@ -13,6 +16,8 @@ import type { PublicVolumeInfo, VerifyOptions, VerifyReport, VolumeEnvironment }
 
 export { createVolume } from './creating.ts';
 export { openVolume } from './opening.ts';
+export { checkReceipt, eraseVolume, readReceipt } from './erasing.ts';
+export { diffSnapshots, listSnapshots, openSnapshot } from './snapshot-opening.ts';
 
 /** What the store shows of a volume to anybody; checked by signature and digest. */
 export async function inspectVolume(
@@ -41,7 +46,7 @@ export async function listVolumes(store: Store): Promise<string[]> {
 export async function verifyVolume(environment: VolumeEnvironment, options: VerifyOptions): Promise<VerifyReport> {
   const { volumeId, keySource, onProgress } = options;
   const report = await verifyPublic(environment, { volumeId, onProgress });
-  if (keySource === undefined) return report;
+  if (keySource === undefined || report.erased) return report;
   let volume;
   try {
     volume = await openVolume(environment, { volumeId, keySource, readOnly: true, acceptMissingAnchor: true });
@@ -81,6 +86,7 @@ export async function removeVolume(
     );
   const lock = await store.lock(prefix);
   try {
+    await refuseNeeded(store, prefix, volumeId);
     const rank = (key: string): number =>
       key === `${prefix}head` ? 0 : key.startsWith(manifestPrefix(prefix)) ? 1 : 2;
     keys.sort((left, right) => rank(left) - rank(right));
@@ -92,6 +98,25 @@ export async function removeVolume(
   } finally {
     await lock.release();
   }
+}
+
+/** Clones read objects of this volume: they would be lost with it. A head that cannot be read stops nobody from removing. */
+async function refuseNeeded(store: Store, prefix: string, volumeId: Uint8Array): Promise<void> {
+  let pins: readonly Pin[];
+  try {
+    const { head } = await readHead(store, prefix, volumeId);
+    pins = (await readManifest(store, prefix, volumeId, head.number, head.manifestDigest)).manifest.pins;
+  } catch (error) {
+    if (error instanceof CaissonError && error.kind !== 'io' && error.kind !== 'transient') return;
+    throw error;
+  }
+  const clones = await findLivingClones(store, pins);
+  if (clones.length === 0) return;
+  const ids = clones.map(({ id }) => toHex(id));
+  throw new CaissonError('denied', 'volume-needed', `${ids.length} clones read objects of this volume`, {
+    remedy: `Remove them first (${ids.slice(0, 3).join(', ')}), or erase this volume: its clones then keep what they need.`,
+    details: { clones: ids.length },
+  });
 }
 
 function freshnessAfter(error: CaissonError, report: VerifyReport): VerifyReport['freshness'] {

@@ -60,6 +60,8 @@ export class FakeParts implements Parts {
           manifestDigest: '',
           writerKey: '',
           manifestsChecked: 1,
+          erased: false,
+          pinsChecked: 0,
           objectsChecked: 0,
           objectBytes: 0,
           unitsChecked: 0,
@@ -166,6 +168,11 @@ export class FakeParts implements Parts {
       info: () => ({ ...this.#info(id), readOnly }),
       stats: () => ({ ...counts, ...more }),
       checkpoint: async () => undefined,
+      snapshot: () => Promise.reject(unfaked()),
+      removeSnapshot: () => Promise.reject(unfaked()),
+      snapshots: () => [],
+      clone: () => Promise.reject(unfaked()),
+      restore: () => Promise.reject(unfaked()),
       addKey,
       removeKey: async (slot: number) => void stored.slots.delete(slot),
       changeKey: async (slot: number, source: KeySource) => addKey(source, slot),
@@ -225,4 +232,8 @@ export class FakeParts implements Parts {
 
 async function secretOf(source: KeySource): Promise<string> {
   return Buffer.from(await source.derive(new Uint8Array(0))).toString('hex');
+}
+
+function unfaked(): Error {
+  return new Error('the fake volume cannot do this');
 }

@@ -294,7 +294,7 @@ const salt = Buffer.alloc(16, 0x5a);
 const catalogReference = (first: number, count: number): Buffer => Buffer.concat([u32(first), u32(count), id, chain, u64(1184), u64(3), digest]);
 const noParent = zeros(56);
 const parent = Buffer.concat([id, u64(7), digest]);
-const pin = (kind: number, number: number, name = id, manifestDigest = digest): Buffer =>
+const pin = (kind: number, number: number, name: Buffer = id, manifestDigest: Buffer = digest): Buffer =>
   Buffer.concat([u8(kind), zeros(7), name, u64(number), manifestDigest]);
 const added = (kind: number): Buffer => Buffer.concat([u8(kind), zeros(7), chain, u64(1184), digest]);
 const rootPlace = Buffer.concat([u32(1), u32(3), u32(48), u32(0), chain]);

@@ -1,0 +1,167 @@
+/**
+ * Clones: a new volume whose first manifest takes over a pinned state of another. It has an id, a keyring
+ * and an anchor of its own, writes under its own prefix and key, and reads what it took over with copies of
+ * the parent's data keys, so that either can be erased without the other.
+ *
+ * Order: the parent pins the state (and, for a clone in other hands, starts a new data key, so that the clone's
+ * keyring opens nothing that the parent writes later); then the clone's manifest; then its head. A crash in between
+ * leaves a pin that the parent's next opening takes away.
+ */
+import { sha256 } from '../crypto/digest.ts';
+import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
+import { createKeyring, type Keyring } from '../keys/keyring.ts';
+import { toHex } from '../lib/hex.ts';
+import { HeadState } from '../manifest/head-format.ts';
+import { ManifestKind, PinKind, type CatalogReference, type Parent } from '../manifest/manifest-format.ts';
+import { buildManifest, checkManifest, createExact, fenced, swapHead } from '../manifest/manifest.ts';
+import type { ManifestState } from '../manifest/state-format.ts';
+import { headKey, manifestKey, volumePrefix } from '../store/paths.ts';
+import { publicInfoFrom } from './describe.ts';
+import { readPinned } from './pinned-state.ts';
+import { addPin, findSnapshot } from './snapshots.ts';
+import { durabilityCode, type VolumeCore } from './volume-core.ts';
+import type { CloneOptions, PublicVolumeInfo } from './volume-types.ts';
+
+const noDigest = new Uint8Array(32);
+const noChain = new Uint8Array(16);
+
+/** Publishes a manifest; `change` runs in the turn in which its state is frozen. */
+export type PublishPins = (change: () => { readonly mapKeyEpoch?: number }) => Promise<void>;
+
+/** What a clone starts from. */
+interface Origin {
+  readonly parent: Parent;
+  readonly state: ManifestState;
+  readonly catalog: readonly CatalogReference[];
+}
+
+export async function createClone(
+  core: VolumeCore,
+  options: CloneOptions,
+  publish: PublishPins,
+): Promise<PublicVolumeInfo> {
+  const { random } = core.environment;
+  const snapshot = options.snapshot === undefined ? undefined : findSnapshot(core.published, options.snapshot);
+  const pinned =
+    snapshot === undefined
+      ? undefined
+      : await readPinned(core.environment.store, core.volumeId, core.keyring, snapshot);
+  const keyring = await createKeyring({
+    source: options.keySource,
+    random,
+    volumeIdOf: volumeIdFromPublicKey,
+    inherited: inheritedKeys(core, snapshot?.number),
+  });
+  try {
+    await publish(() => {
+      const mapKeyEpoch = core.keys.keyEpoch;
+      if (options.isolate !== false) core.keyring.addDataKey();
+      const number = snapshot?.number ?? core.published.number + 1;
+      addPin(core.published, {
+        kind: PinKind.clone,
+        id: keyring.volumeId,
+        number,
+        digest: snapshot?.digest ?? noDigest,
+      });
+      return { mapKeyEpoch };
+    });
+    const { published } = core;
+    const parentOf = (number: number, digest: Uint8Array): Parent => ({ volumeId: core.volumeId, number, digest });
+    const origin =
+      snapshot === undefined || pinned === undefined
+        ? {
+            parent: parentOf(published.number, published.digest),
+            state: published.state,
+            catalog: core.table.references,
+          }
+        : {
+            parent: parentOf(snapshot.number, snapshot.digest),
+            state: pinned.state,
+            catalog: pinned.read.manifest.catalog,
+          };
+    return await publishClone(core, keyring, origin);
+  } finally {
+    keyring.wipe();
+  }
+}
+
+/** First manifest, head and anchor of the clone. */
+async function publishClone(core: VolumeCore, keyring: Keyring, origin: Origin): Promise<PublicVolumeInfo> {
+  const { store, random, clock, anchor } = core.environment;
+  const { volumeId } = keyring;
+  const prefix = volumePrefix(volumeId);
+  const signingKey = signingKeyFromSeed(keyring.signingSeed);
+  const fields = {
+    kind: ManifestKind.clone,
+    protection: core.keys.protectionCode,
+    volumeId,
+    number: 0,
+    epoch: 1,
+    previousDigest: noDigest,
+    writerKey: signingKey.publicKey,
+    floor: 0,
+    time: clock.wall(),
+    parent: origin.parent,
+    keyring: keyring.encode(),
+    pins: [],
+    catalog: origin.catalog,
+    added: [],
+    dropped: [],
+    salt: random.bytes(16),
+  };
+  const state = {
+    ...origin.state,
+    durability: durabilityCode(core.durability),
+    sequence: 0,
+    chain: noChain,
+    nextOrdinal: 0,
+    keyEpoch: keyring.currentKeyEpoch,
+    rekeyBelow: 0,
+    snapshots: [],
+  };
+  const bytes = buildManifest(fields, state, keyring.dataKey(keyring.currentKeyEpoch), signingKey);
+  const digest = sha256(bytes);
+  await createExact(store, manifestKey(prefix, 0, digest), bytes);
+  const head = {
+    state: HeadState.closed,
+    volumeId,
+    epoch: 1,
+    number: 0,
+    manifestDigest: digest,
+    holder: random.bytes(16),
+    writerKey: signingKey.publicKey,
+  };
+  await swapHead(store, prefix, null, head, signingKey);
+  // A writer that took the parent over before the clone's head was there may have taken the pin away.
+  if ((await store.version(headKey(core.prefix))) !== core.published.headVersion) {
+    await store.remove(headKey(prefix));
+    throw fenced(undefined);
+  }
+  await anchor.advance({ volumeId, epoch: 1, manifestNumber: 0, manifestDigest: digest, sequence: 0, chain: noChain });
+  const read = checkManifest(bytes, digest, volumeId, 'clone');
+  return publicInfoFrom(read.manifest, digest, core.table.totals());
+}
+
+/** Copies of the data keys under which the objects of the state lie; `number` undefined: of the newest state. */
+function inheritedKeys(
+  core: VolumeCore,
+  number: number | undefined,
+): { readonly lineage: Uint8Array; readonly epoch: number; readonly key: Uint8Array }[] {
+  const { keyring, table, volumeId } = core;
+  const keys = new Map<string, { lineage: Uint8Array; epoch: number; key: Uint8Array }>();
+  const add = (lineage: Uint8Array, epoch: number): void => {
+    const name = `${toHex(lineage)} ${epoch}`;
+    if (!keys.has(name)) keys.set(name, { lineage, epoch, key: keyring.keyOf(lineage, epoch) });
+  };
+  for (let index = 0; index < table.length; index++) {
+    const entry = table.find(index);
+    if (entry === undefined || entry.keyEpoch === 0) continue;
+    const needed =
+      number === undefined
+        ? entry.death === 0
+        : entry.published && entry.birth <= number && (entry.death === 0 || entry.death > number);
+    if (needed) add(entry.lineage, entry.keyEpoch);
+  }
+  if (number === undefined) add(volumeId, core.keys.keyEpoch);
+  return [...keys.values()];
+}
