@@ -9,6 +9,7 @@
 import type { Region } from '../lib/region.ts';
 
 export interface FileHandle {
+  /** Bytes; of a block device, those of the device. */
   size(): Promise<number>;
   /** Positional read of exactly `length` bytes; returns the count actually there when the file is shorter. */
   read(position: number, length: number, target: Region, targetOffset: number): Promise<number>;
@@ -25,6 +26,11 @@ export interface FileHandle {
    * not given to another, so equal identity means equal bytes as long as writers replace the file.
    */
   watch(): Promise<(() => boolean) | undefined>;
+  /**
+   * The range is not needed any more: a device may forget it, a file becomes a hole there; it reads as zeroes or as before.
+   * False where that is not possible, now and later.
+   */
+  discard(position: number, length: number): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -33,7 +39,10 @@ export interface FileLock {
 }
 
 export interface FileSystem {
-  /** `exclusive` creates a new file (`object-exists`); `read` and `update` (read and write) open an existing one (`object-missing`). */
+  /**
+   * `exclusive` creates a new file (`object-exists`); `read` and `update` (read and write) open an existing one (`object-missing`).
+   * A block device can be opened, too; `update` claims it, so that it cannot be mounted meanwhile.
+   */
   open(path: string, mode: 'exclusive' | 'read' | 'update'): Promise<FileHandle>;
   /** Whole small file; `object-missing`, `object-too-large`. */
   readFile(path: string, bytesMax: number): Promise<Uint8Array>;

@@ -36,9 +36,18 @@ const openFlags = { exclusive: O_RDWR | O_CREAT | O_EXCL, read: O_RDONLY, update
 
 class NodeFileSystem implements FileSystem {
   async open(filePath: string, mode: keyof typeof openFlags): Promise<FileHandle> {
-    const descriptor = attempt('open', filePath, () => fs.openSync(filePath, openFlags[mode], 0o600));
+    const isDevice = mode !== 'exclusive' && fs.statSync(filePath, { throwIfNoEntry: false })?.isBlockDevice() === true;
+    // Without O_CREAT the flag claims a block device: the kernel then lets nobody mount it, nor another claim it.
+    const flags = isDevice && mode === 'update' ? O_RDWR | O_EXCL : openFlags[mode];
+    const descriptor = attempt('open', filePath, () => fs.openSync(filePath, flags, 0o600));
     try {
-      if (!fs.fstatSync(descriptor).isFile()) throw notAFile(filePath);
+      const found = fs.fstatSync(descriptor);
+      if (found.isBlockDevice()) {
+        const bytes = deviceBytes(descriptor, found.rdev);
+        const way = nativeFiles === undefined ? 'never' : 'nowait';
+        return new NodeFileHandle(descriptor, filePath, way, false, bytes);
+      }
+      if (!found.isFile()) throw notAFile(filePath);
       const { type } = fs.statfsSync(filePath);
       const way = memoryFileSystemTypes.has(type) ? 'plain' : nativeFiles === undefined ? 'never' : 'nowait';
       return new NodeFileHandle(descriptor, filePath, way, localFileSystemTypes.has(type));
@@ -164,8 +173,11 @@ class NodeFileHandle implements FileHandle {
   #whenIdle: (() => void) | undefined;
 
   readonly #isLocal: boolean;
+  /** Of a block device; undefined for a file. */
+  readonly #deviceBytes: number | undefined;
 
-  constructor(descriptor: number, filePath: string, readNowWay: ReadNowWay, isLocal: boolean) {
+  constructor(descriptor: number, filePath: string, readNowWay: ReadNowWay, isLocal: boolean, deviceBytes?: number) {
+    this.#deviceBytes = deviceBytes;
     this.#descriptor = descriptor;
     this.#path = filePath;
     this.#readNowWay = readNowWay;
@@ -174,7 +186,7 @@ class NodeFileHandle implements FileHandle {
 
   async size(): Promise<number> {
     this.#checkOpen();
-    return attempt('stat', this.#path, () => fs.fstatSync(this.#descriptor).size);
+    return this.#deviceBytes ?? attempt('stat', this.#path, () => fs.fstatSync(this.#descriptor).size);
   }
 
   async read(position: number, length: number, target: Region, targetOffset: number): Promise<number> {
@@ -278,6 +290,11 @@ class NodeFileHandle implements FileHandle {
     });
   }
 
+  async discard(position: number, length: number): Promise<boolean> {
+    this.#checkOpen();
+    return nativeFiles?.discard(this.#descriptor, this.#deviceBytes !== undefined, position, length) ?? false;
+  }
+
   async watch(): Promise<(() => boolean) | undefined> {
     this.#checkOpen();
     if (!this.#isLocal) return undefined;
@@ -320,6 +337,16 @@ class NodeFileHandle implements FileHandle {
       `range ${offset}+${length} of a region of ${region.length} bytes`,
     );
   }
+}
+
+/** Asked of the kernel, or read from sysfs where node:ffi is missing. */
+function deviceBytes(descriptor: number, deviceNumber: number): number {
+  const major = ((deviceNumber >> 8) & 0xfff) | (Math.floor(deviceNumber / 2 ** 32) & ~0xfff);
+  const minor = (deviceNumber & 0xff) | ((deviceNumber >> 12) & 0xfff00);
+  return (
+    nativeFiles?.deviceBytes(descriptor) ??
+    512 * Number(fs.readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'latin1'))
+  );
 }
 
 function readFully(descriptor: number, bytes: Uint8Array): number {

@@ -1,5 +1,5 @@
 /**
- * The file calls that node:fs lacks: preadv2 with RWF_NOWAIT and flock. Feature-tested; `undefined`
+ * The file calls that node:fs lacks: preadv2 with RWF_NOWAIT, flock, holes in files, size and discard of block devices. Feature-tested; `undefined`
  * where node:ffi or the symbols are missing, and callers then take the slower way.
  *
  * Invariant: the library object stays referenced by this module for the life of the process; the
@@ -11,6 +11,11 @@ import { native, pin } from './native.ts';
 import type { Native } from './native.ts';
 
 const RWF_NOWAIT = 0x8;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+/** _IO(0x12, 119) and _IOR(0x12, 114, size_t). */
+const BLKDISCARD = 0x1277;
+const BLKGETSIZE64 = 0x8008_1272;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const EBADF = 9;
@@ -27,6 +32,10 @@ export interface NativeFiles {
   readNow(descriptor: number, position: number, length: number, target: Region, targetOffset: number): number;
   /** True when the lock is ours until the descriptor closes, false when somebody else holds it. Throws where locks do not exist. */
   tryLock(descriptor: number): boolean;
+  /** Bytes of a block device; undefined when the kernel does not say. */
+  deviceBytes(descriptor: number): number | undefined;
+  /** Makes a hole in a file, or tells a block device that it may forget the range. False when that cannot be done. */
+  discard(descriptor: number, isDevice: boolean, position: number, length: number): boolean;
 }
 
 function load(): NativeFiles | undefined {
@@ -35,6 +44,8 @@ function load(): NativeFiles | undefined {
     const { lib, functions } = native.dlopen(null, {
       preadv2: { arguments: ['i32', 'pointer', 'i32', 'i64', 'i32'], return: 'i64' },
       flock: { arguments: ['i32', 'i32'], return: 'i32' },
+      ioctl: { arguments: ['i32', 'u64', 'pointer'], return: 'i32' },
+      fallocate: { arguments: ['i32', 'i32', 'i64', 'i64'], return: 'i32' },
       __errno_location: { arguments: [], return: 'pointer' },
     });
     return new LinuxFiles(native, lib, functions);
@@ -46,6 +57,8 @@ function load(): NativeFiles | undefined {
 interface LinuxFunctions {
   preadv2(descriptor: number, vector: bigint, vectorCount: number, position: bigint, flags: number): bigint;
   flock(descriptor: number, operation: number): number;
+  ioctl(descriptor: number, request: bigint, argument: bigint): number;
+  fallocate(descriptor: number, mode: number, position: bigint, length: bigint): number;
   __errno_location(): bigint;
 }
 
@@ -83,6 +96,22 @@ class LinuxFiles implements NativeFiles {
       });
     }
     return false;
+  }
+
+  deviceBytes(descriptor: number): number | undefined {
+    this.#vector[0] = 0n;
+    if (this.#functions.ioctl(descriptor, BigInt(BLKGETSIZE64), this.#vectorAddress) !== 0) return undefined;
+    return Number(this.#vector[0]);
+  }
+
+  discard(descriptor: number, isDevice: boolean, position: number, length: number): boolean {
+    if (!isDevice) {
+      const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+      return this.#functions.fallocate(descriptor, mode, BigInt(position), BigInt(length)) === 0;
+    }
+    this.#vector[0] = BigInt(position);
+    this.#vector[1] = BigInt(length);
+    return this.#functions.ioctl(descriptor, BigInt(BLKDISCARD), this.#vectorAddress) === 0;
   }
 
   /** To be read at once after a failed call, before anything else makes a system call on this thread. */

@@ -412,6 +412,15 @@ class SimulatedFileHandle implements FileHandle {
     );
   }
 
+  /** What was discarded reads as zeroes at once; a power failure may bring back any sector of it. */
+  async discard(position: number, length: number): Promise<boolean> {
+    this.#checkOpen();
+    return this.#fileSystem.later(`discard ${position} ${length}`, this.#path, () => {
+      this.#file.write(position, new Uint8Array(Math.max(0, Math.min(length, this.#file.size - position))));
+      return true;
+    });
+  }
+
   async watch(): Promise<(() => boolean) | undefined> {
     this.#checkOpen();
     const { machine } = this.#fileSystem;
