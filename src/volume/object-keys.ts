@@ -14,9 +14,11 @@ export class ObjectKeys {
   readonly protectionCode: 0 | 1;
   readonly #keyring: Keyring;
   readonly #sealer: Sealer;
+  #keyEpoch: number;
 
   constructor(keyring: Keyring, protection: Protection, sealer: Sealer) {
     this.#keyring = keyring;
+    this.#keyEpoch = keyring.currentKeyEpoch;
     this.protectionCode = protection === 'sealed' ? 1 : 0;
     this.#sealer = protection === 'sealed' ? sealer : plainSealer;
   }
@@ -25,9 +27,14 @@ export class ObjectKeys {
     return this.#sealer.name;
   }
 
-  /** The newest key epoch, under which new objects are sealed. */
+  /** The key epoch under which new objects are sealed: the newest that a published keyring holds, or recovery would lack the key. */
   get keyEpoch(): number {
-    return this.#keyring.currentKeyEpoch;
+    return this.#keyEpoch;
+  }
+
+  /** A manifest whose keyring holds this epoch is the head. */
+  useEpoch(keyEpoch: number): void {
+    this.#keyEpoch = keyEpoch;
   }
 
   segmentKey(segmentId: Uint8Array, lineage: Uint8Array, keyEpoch: number): SealingKey {

@@ -47,6 +47,8 @@ export interface PublishRequest {
   readonly swap: <T>(swap: () => Promise<T>) => Promise<T>;
   /** Advances the anchor to the new manifest. */
   readonly anchor: () => Promise<void>;
+  /** Segments to which nothing pointed any more when the map was frozen. */
+  readonly emptied?: readonly number[];
   /** Pins that this manifest no longer has: their manifests go once it is anchored. */
   readonly released?: readonly Pin[];
   /** Key epoch of the map objects, where it is not the newest: a clone gets no newer key than it needs. */
@@ -96,7 +98,7 @@ export class Publisher {
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();
     }
-    this.#dropEmptied();
+    this.#dropEmptied(request.emptied ?? []);
     const state: ManifestState = {
       blockCount,
       durability: durabilityCode(core.durability),
@@ -211,9 +213,14 @@ export class Publisher {
     }
   }
 
-  /** Map objects without a live page are no longer needed. */
-  #dropEmptied(): void {
-    const { pageCounts, table } = this.#core;
+  /** Map objects without a live page are no longer needed, nor are segments that cleaning emptied. */
+  #dropEmptied(segments: readonly number[]): void {
+    const { pageCounts, table, handles, map } = this.#core;
+    for (const index of segments) {
+      handles.drop(index);
+      map.usage.clear(index);
+      table.drop(index);
+    }
     for (const [index, live] of pageCounts) {
       if (live > 0) continue;
       pageCounts.delete(index);
@@ -245,6 +252,8 @@ export class Publisher {
       });
     }
     const outdated = this.#outdated(number);
+    // In one turn with the keyring's bytes: they hold this key.
+    const keyEpoch = core.keyring.currentKeyEpoch;
     const bytes = buildManifest(
       {
         kind: request.kind,
@@ -264,13 +273,14 @@ export class Publisher {
         dropped: change.dropped,
         salt: random.bytes(16),
       },
-      state,
-      core.keyring.dataKey(core.keys.keyEpoch),
+      { ...state, keyEpoch },
+      core.keyring.dataKey(keyEpoch),
       core.signingKey,
     );
     const digest = sha256(bytes);
     await createExact(store, manifestKey(core.prefix, number, digest), bytes);
     await request.swap(() => swapCoreHead(core, request.headState, number, digest));
+    core.keys.useEpoch(keyEpoch);
     const replaced = core.table.commit(placed).map((object) => objectKey(core.prefix, object));
     for (const old of published.kept.splice(0, outdated))
       if (!pins.has(old.number)) replaced.push(manifestKey(core.prefix, old.number, old.digest));

@@ -50,7 +50,7 @@ export class ReadPath {
   readonly #scratch = new Region(spanBytesMax);
   /** The large unit opened last, kept because small reads tend to follow each other. */
   readonly #unit = new Region(largeUnitBytes);
-  #unitSegment = -1;
+  #unitHandle: SegmentHandle | undefined;
   #unitSlot = -1;
   readonly #spare: Region[] = [];
 
@@ -143,7 +143,7 @@ export class ReadPath {
       if (handle.reader === undefined) return 0;
       this.#cutAtMemory(run, handle);
     }
-    if (run.unitCount === 1 && run.large[0] === 1 && this.#unitSegment === segment && this.#unitSlot === run.slots[0]) {
+    if (run.unitCount === 1 && run.large[0] === 1 && this.#unitHandle === handle && this.#unitSlot === run.slots[0]) {
       this.#copyPart(run.parts[0]!, run.counts[0]!, target, targetOffset);
       return run.blocks;
     }
@@ -254,10 +254,10 @@ export class ReadPath {
         throw this.#tampered(run.segment, block);
       return;
     }
-    this.#unitSegment = -1;
+    this.#unitHandle = undefined;
     if (!handle.key.open(slot, block - part, largeUnitBytes, source, sourceOffset, this.#unit, 0))
       throw this.#tampered(run.segment, block);
-    this.#unitSegment = run.segment;
+    this.#unitHandle = handle;
     this.#unitSlot = slot;
     this.#copyPart(part, count, target, targetOffset);
   }
@@ -287,8 +287,8 @@ export class ReadPath {
     const where = this.#map.find(block);
     if (where === -1 || where === Where.hole || where === Where.zero) return 0;
     const handle = this.#handles.get(where - 1) ?? (await this.#handles.open(where - 1));
-    // Waiting may have let a write change the map: start again from it.
-    if (this.#map.find(block) !== where) return 0;
+    // Waiting may have let a write change the map, or cleaning give the index to another segment: start again.
+    if (handle === undefined || this.#map.find(block) !== where || this.#handles.get(where - 1) !== handle) return 0;
     const run = new Run();
     this.#collect(run, where - 1, block, count, readUnitsMax);
     if (handle.writer !== undefined) {
@@ -297,14 +297,16 @@ export class ReadPath {
     }
     if (handle.reader === undefined) return 0;
     const source = this.acquire();
-    handle.pins++;
+    this.#handles.pin(handle);
     try {
       await handle.reader.read(run.spanStart, run.spanBytes, source, 0);
       this.#openRun(handle, run, block, source, target, targetOffset);
     } catch (error) {
+      // Cleaned and deleted meanwhile: what it held lies elsewhere.
+      if (handle.isDropped) return 0;
       throw this.#named(error, where - 1);
     } finally {
-      handle.pins--;
+      this.#handles.unpin(handle);
       this.release(source);
     }
     return run.blocks;

@@ -24,6 +24,8 @@ export interface SegmentHandle {
   used: boolean;
   /** Reads in flight; a handle in use is not closed. */
   pins: number;
+  /** The segment is gone, or its index is another's: to be closed once nobody reads it. */
+  isDropped: boolean;
   /** Frees the file behind the reader. */
   close: () => Promise<void>;
 }
@@ -33,7 +35,7 @@ export class SegmentHandles {
   readonly #table: ObjectTable;
   readonly #keys: ObjectKeys;
   readonly #handles: (SegmentHandle | undefined)[] = [];
-  readonly #opening = new Map<number, Promise<SegmentHandle>>();
+  readonly #opening = new Map<number, Promise<SegmentHandle | undefined>>();
   /** Closable handles in clock order. */
   readonly #clock: SegmentHandle[] = [];
   #hand = 0;
@@ -58,9 +60,10 @@ export class SegmentHandles {
       writer,
       used: true,
       pins: 0,
+      isDropped: false,
       close: () => Promise.resolve(),
     };
-    this.#handles[index] = handle;
+    this.#install(handle);
     return handle;
   }
 
@@ -73,24 +76,50 @@ export class SegmentHandles {
       writer: undefined,
       used: true,
       pins: 0,
+      isDropped: false,
       close: () => reader.close(),
     };
-    this.#handles[index] = handle;
+    this.#install(handle);
     return handle;
   }
 
   /** The segment is an object now: from here on the handle may be closed and opened again. */
   release(handle: SegmentHandle): void {
+    if (handle.isDropped) return;
     this.#clock.push(handle);
     this.#shrink();
   }
 
-  open(index: number): Promise<SegmentHandle> {
+  /** The segment is no longer part of the volume: reads in flight end, then its handle closes. */
+  drop(index: number): void {
+    const handle = this.#handles[index];
+    if (handle === undefined) return;
+    this.#handles[index] = undefined;
+    handle.isDropped = true;
+    const at = this.#clock.indexOf(handle);
+    if (at >= 0) this.#clock.splice(at, 1);
+    if (handle.pins === 0) closeHandle(handle);
+  }
+
+  /** A read of the handle begins; `unpin` must follow. */
+  pin(handle: SegmentHandle): void {
+    handle.pins++;
+  }
+
+  unpin(handle: SegmentHandle): void {
+    if (--handle.pins === 0 && handle.isDropped) closeHandle(handle);
+  }
+
+  /** Undefined when the segment left the volume while it was opened: start again from the map. */
+  open(index: number): Promise<SegmentHandle | undefined> {
     const known = this.#handles[index];
     if (known !== undefined) return Promise.resolve(known);
     let opening = this.#opening.get(index);
     if (opening === undefined) {
-      opening = this.#open(index).finally(() => this.#opening.delete(index));
+      const started = this.#open(index).finally(() => {
+        if (this.#opening.get(index) === started) this.#opening.delete(index);
+      });
+      opening = started;
       this.#opening.set(index, opening);
     }
     return opening;
@@ -108,7 +137,7 @@ export class SegmentHandles {
     await Promise.allSettled(closes);
   }
 
-  async #open(index: number): Promise<SegmentHandle> {
+  async #open(index: number): Promise<SegmentHandle | undefined> {
     const entry = this.#table.get(index);
     const key = segmentKey(volumePrefix(entry.lineage), entry.id);
     let reader: ObjectReader;
@@ -116,6 +145,7 @@ export class SegmentHandles {
       reader = await this.#store.open(key);
     } catch (error) {
       if (!isCaissonError(error, 'object-missing')) throw error;
+      if (this.#table.find(index) !== entry) return undefined;
       throw new CaissonError('integrity', 'object-missing', `segment ${key} is missing from the store`, {
         details: { object: key },
         cause: error,
@@ -132,6 +162,10 @@ export class SegmentHandles {
         },
       );
     }
+    if (this.#table.find(index) !== entry || this.#handles[index] !== undefined) {
+      await reader.close();
+      return this.#table.find(index) === entry ? this.#handles[index] : undefined;
+    }
     const sealingKey = this.#keys.segmentKey(entry.id, entry.lineage, entry.keyEpoch);
     const handle: SegmentHandle = {
       index,
@@ -140,12 +174,20 @@ export class SegmentHandles {
       writer: undefined,
       used: true,
       pins: 0,
+      isDropped: false,
       close: () => reader.close(),
     };
-    this.#handles[index] = handle;
+    this.#install(handle);
     this.#clock.push(handle);
     this.#shrink();
     return handle;
+  }
+
+  /** An index that was another segment's belongs to this one from now on. */
+  #install(handle: SegmentHandle): void {
+    this.drop(handle.index);
+    this.#opening.delete(handle.index);
+    this.#handles[handle.index] = handle;
   }
 
   #shrink(): void {
@@ -160,9 +202,13 @@ export class SegmentHandles {
       }
       this.#clock.splice(this.#hand, 1);
       this.#handles[handle.index] = undefined;
-      handle.key.destroy();
-      // A close that fails loses nothing: the object is immutable and was only read.
-      handle.close().catch(() => undefined);
+      closeHandle(handle);
     }
   }
+}
+
+function closeHandle(handle: SegmentHandle): void {
+  handle.key.destroy();
+  // A close that fails loses nothing: the object is immutable and was only read.
+  handle.close().catch(() => undefined);
 }
