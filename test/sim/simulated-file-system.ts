@@ -75,6 +75,11 @@ export class SimulatedMachine {
     return this.#digest.copy().digest('hex');
   }
 
+  /** Those that are alive. */
+  get processes(): ReadonlySet<SimulatedFileSystem> {
+    return this.#processes;
+  }
+
   powerFailure(): void {
     this.#abandonAll(() => true);
     for (const process of this.#processes) process.die();
