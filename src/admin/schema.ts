@@ -208,6 +208,8 @@ const newVolume = {
   durability,
   credential,
   key: keyHint.optional(),
+  /** Formats a block device although something else is on it. */
+  overwriteDevice: z.boolean().optional(),
 };
 const withKey = { name, credential: credential.optional() };
 

@@ -32,6 +32,10 @@ const store: OptionSpec = {
 const newVolumeOptions: readonly OptionSpec[] = [
   store,
   {
+    flags: '--overwrite-device',
+    description: 'make the store on a block device although something else is on it, which is destroyed',
+  },
+  {
     flags: '--protection <kind>',
     description: 'sealed, or none: readable and changeable by whoever reaches the store',
     choices: ['sealed', 'none'],
@@ -54,6 +58,7 @@ const volumeCommands: readonly CommandSpec[] = [
     examples: [
       'caisson volume create data --size 10GiB --store dir:/srv/volumes',
       'caisson volume create data --size 512M --store /srv/volumes --key-file /etc/caisson/data.key',
+      'caisson volume create data --size 100GiB --store block:/dev/sdb',
     ],
     load: () => import('./commands/volume-create.ts'),
   },

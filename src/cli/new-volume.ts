@@ -33,6 +33,7 @@ export async function newVolume(
     credential,
     key: hint,
     ...(store === undefined ? {} : { store: absoluteStore(store) }),
+    ...(options['overwriteDevice'] === true ? { overwriteDevice: true } : {}),
   };
 }
 

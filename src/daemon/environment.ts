@@ -31,7 +31,10 @@ export async function openEnvironment(
       import('../store/node-file-system.ts'),
     ]);
     const { scheme, location } = parseStoreUrl(storeUrl);
-    const store = await openStore(storeUrl, { create: options.create });
+    const store = await openStore(storeUrl, {
+      create: options.create,
+      overwriteDevice: options.overwriteDevice ?? false,
+    });
     undo(() => store.close());
     makePrivateFolder(anchorFolder);
     const anchor = await openFileAnchor(nodeFileSystem, anchorFolder);

@@ -214,7 +214,11 @@ async function createVolume(
   }
   const keySource = await parts.keySource(credential);
   const engine = await parts.engine();
-  const opened = await parts.openEnvironment(storeUrl, { create: true, log });
+  const opened = await parts.openEnvironment(storeUrl, {
+    create: true,
+    overwriteDevice: request.overwriteDevice ?? false,
+    log,
+  });
   return closing(
     () => opened.close(),
     async () => {

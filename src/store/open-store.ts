@@ -1,4 +1,4 @@
-/** From the text a user writes to a store: `dir:/path`, or a plain path, which means the same; `s3://bucket/prefix`. */
+/** From the text a user writes to a store: `dir:/path`, or a plain path, which means the same; `s3://bucket/prefix`; `block:/dev/sdX`. */
 import path from 'node:path';
 import { CaissonError } from '../lib/errors.ts';
 import type { Environment } from '../lib/folders.ts';
@@ -9,6 +9,8 @@ import type { Store } from './store.ts';
 
 export interface OpenStoreOptions {
   readonly create: boolean;
+  /** For a block device: formats it although something else is on it. */
+  readonly overwriteDevice?: boolean;
   /** Needed for a store on another machine. */
   readonly remote?: RemoteStoreOptions;
 }
@@ -32,6 +34,13 @@ const kinds: Readonly<Record<string, StoreKind>> = {
     locate: directoryOf,
     open: (rest, options) => openDirStore(nodeFileSystem, directoryOf(rest), options),
   },
+  block: {
+    locate: deviceOf,
+    open: async (rest, options) => {
+      const { openBlockDevice } = await import('./block/open-block-device.ts');
+      return openBlockDevice(deviceOf(rest), options);
+    },
+  },
   s3: {
     locate: (rest) => rest.replace(/\?.*$/, ''),
     open: async (rest, { create, remote }) => {
@@ -44,6 +53,11 @@ const kinds: Readonly<Record<string, StoreKind>> = {
 
 export async function openStore(url: string, options: OpenStoreOptions): Promise<Store> {
   const { scheme, rest } = splitUrl(url);
+  if (options.overwriteDevice === true && scheme !== 'block') {
+    throw new CaissonError('invalid', 'argument-invalid', `${scheme}: is no device that could be overwritten`, {
+      remedy: 'Leave --overwrite-device away; it belongs to a store such as block:/dev/sdX.',
+    });
+  }
   return kinds[scheme]!.open(rest, options);
 }
 
@@ -71,11 +85,20 @@ function splitUrl(url: string): { readonly scheme: string; readonly rest: string
   if (!Object.hasOwn(kinds, scheme)) {
     const known = Object.keys(kinds).map((name) => `${name}:`);
     throw new CaissonError('invalid', 'argument-invalid', `unknown kind of store: ${scheme}:`, {
-      remedy: `Known kinds are ${known.join(', ')} (as in dir:/var/lib/caisson/store or s3://bucket/prefix).`,
+      remedy: `Known kinds are ${known.join(', ')} (as in dir:/var/lib/caisson/store, block:/dev/sdX or s3://bucket/prefix).`,
       details: { scheme },
     });
   }
   return { scheme, rest };
+}
+
+function deviceOf(location: string): string {
+  if (location === '' || location.includes('\0')) {
+    throw new CaissonError('invalid', 'argument-invalid', 'the store needs a device or a file', {
+      remedy: 'Write it as block:/dev/sdX, or block:/srv/caisson.img for a file that has its size already.',
+    });
+  }
+  return path.resolve(location);
 }
 
 function directoryOf(location: string): string {

@@ -102,7 +102,7 @@ describe('block store under faults', () => {
 /** Fills all units once with bytes that nobody may see again. */
 async function soil(store: Store): Promise<void> {
   for (let number = 0; number < 3; number++)
-    await store.create(key(`soil${number}`), new Uint8Array(140_000).fill(0xee));
+    await store.create(key(`soil${number}`), new Uint8Array(150_000).fill(0xee));
   for (let number = 0; number < 3; number++) await store.remove(key(`soil${number}`));
 }
 

@@ -16,7 +16,7 @@ import type { VolumeEntry } from '../volume-names.ts';
 
 export type NewVolume = Pick<
   OperationRequest<'createVolume'>,
-  'name' | 'store' | 'protection' | 'durability' | 'credential' | 'key' | 'size'
+  'name' | 'store' | 'protection' | 'durability' | 'credential' | 'key' | 'size' | 'overwriteDevice'
 >;
 
 export interface Filling {
@@ -36,7 +36,8 @@ export async function makeFilled(
   const keySource = await parts.keySource(wanted.credential);
   const engine = await parts.engine();
   await clearUnfinished(context, wanted.name);
-  const opened = await parts.openEnvironment(storeUrl, { create: true, log });
+  const { overwriteDevice = false } = wanted;
+  const opened = await parts.openEnvironment(storeUrl, { create: true, overwriteDevice, log });
   return closing(
     () => opened.close(),
     async () => {
