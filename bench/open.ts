@@ -256,7 +256,9 @@ async function addOpened(context: PartContext, home: CaissonHome, id: string, wh
 async function inProcess(home: CaissonHome, volumeId: string, work: (volume: Volume) => Promise<void>): Promise<void> {
   const anchorFolder = path.join(home.folder, 'state', 'anchors');
   const { sealer } = chooseSealer();
-  const opened = await openEnvironment(`dir:${home.store}`, { create: false }, { anchorFolder, sealer, tuning: {} });
+  const remote = { spoolFolder: path.join(home.folder, 'state', 'spools'), environment: {}, random: systemRandom };
+  const parts = { anchorFolder, sealer, tuning: {}, remote };
+  const opened = await openEnvironment(`dir:${home.store}`, { create: false }, parts);
   try {
     const keySource = createKeyFileSource({ content: fs.readFileSync(home.keyFile), random: systemRandom });
     const volume = await openVolume(opened.environment, {

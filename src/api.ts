@@ -55,10 +55,12 @@ export type {
 
 /** Where a volume lies, and where its newest state is remembered. */
 export interface Place {
-  /** `dir:/srv/volumes`, or a plain path. */
+  /** `dir:/srv/volumes`, or a plain path; `s3://bucket/prefix?endpoint=https://host`. */
   readonly store: string;
   /** A folder outside the store and out of its operator's reach: it makes a rollback visible. */
   readonly anchorFolder: string;
+  /** Where a store on another machine (`s3://`) keeps on this one what is acknowledged and not yet published. */
+  readonly spoolFolder?: string;
   readonly tuning?: Partial<VolumeTuning>;
   readonly log?: VolumeLog;
 }
@@ -264,7 +266,10 @@ export class OpenVolume {
 async function openEnvironment(place: Place, create: boolean): Promise<VolumeEnvironment> {
   const { sealer } = chooseSealer();
   checkAnchorFolder(place);
-  const store = await openStore(place.store, { create });
+  const { spoolFolder } = place;
+  const remote =
+    spoolFolder === undefined ? undefined : { spoolFolder, environment: process.env, random: systemRandom };
+  const store = await openStore(place.store, { create, ...(remote === undefined ? {} : { remote }) });
   try {
     return {
       ...{ store, sealer, clock: systemClock, random: systemRandom },

@@ -7,7 +7,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
 import { z } from 'zod';
 import { CaissonError } from '../lib/errors.ts';
-import { nbdSpinMicrosecondsMax } from '../lib/limits.ts';
+import { nbdSpinMicrosecondsMax, readCacheBytesMin } from '../lib/limits.ts';
 import { isName } from '../lib/names.ts';
 import { parseBytes } from '../lib/sizes.ts';
 
@@ -52,6 +52,14 @@ const tuningSchema = z.strictObject({
   anchorMilliseconds: milliseconds.optional(),
 });
 
+/** What stores on other machines need on this one. */
+const remoteSchema = z.strictObject({
+  /** Holds acknowledged data until it is published. */
+  spoolFolder: absolutePath.optional(),
+  cacheFolder: absolutePath.optional(),
+  cacheBytesMax: byteCount.refine((bytes) => bytes >= readCacheBytesMin, 'must be 16MiB or more').optional(),
+});
+
 const configurationSchema = z.strictObject({
   /** Where `volume create` puts volumes when no --store is given. */
   store: z.string().min(1).max(4096).optional(),
@@ -61,6 +69,7 @@ const configurationSchema = z.strictObject({
   volumes: z.array(z.union([volumeName.transform((name) => ({ name, readOnly: false })), volumeSchema])).default([]),
   tcp: tcpSchema.optional(),
   tuning: tuningSchema.default({}),
+  remote: remoteSchema.default({}),
   /** How long an NBD server keeps the event loop awake after a small batch: latency for processor time; 0 is never. */
   spinMicroseconds: z.number().int().min(0).max(nbdSpinMicrosecondsMax).default(50),
 });

@@ -14,6 +14,7 @@ export const configurationDefaults: Configuration = {
   sealer: 'auto',
   volumes: [],
   tuning: {},
+  remote: {},
   spinMicroseconds: 50,
 };
 

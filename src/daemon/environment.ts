@@ -1,11 +1,14 @@
 /**
  * Everything the engine needs around a store: the store itself, the file anchor in the user's state
  * folder (outside every store, or it would be rolled back with it), the sealer, clock, randomness,
- * and for a directory store the digest worker.
+ * the digest worker where spools are files, and the read cache in front of a remote store.
  */
 import { systemRandom } from '../crypto/random.ts';
 import { systemClock } from '../lib/clock.ts';
 import type { Sealer } from '../crypto/sealer.ts';
+import type { RemoteStoreOptions } from '../store/open-store.ts';
+import type { ReadCache } from '../store/read-cache.ts';
+import type { Store } from '../store/store.ts';
 import type { VolumeEnvironment } from '../volume/volume-types.ts';
 import type { Configuration } from './configuration.ts';
 import type { EnvironmentOptions, OpenEnvironment } from './parts.ts';
@@ -17,28 +20,33 @@ export interface EnvironmentParts {
   readonly anchorFolder: string;
   readonly sealer: Sealer;
   readonly tuning: Configuration['tuning'];
+  readonly remote: RemoteStoreOptions;
+  /** Of this process, for all remote stores. */
+  readonly readCache?: () => Promise<ReadCache>;
 }
 
 export async function openEnvironment(
   storeUrl: string,
   options: EnvironmentOptions,
-  { anchorFolder, sealer, tuning }: EnvironmentParts,
+  { anchorFolder, sealer, tuning, remote, readCache }: EnvironmentParts,
 ): Promise<OpenEnvironment> {
   return withUndo(async (undo) => {
-    const [{ openStore, parseStoreUrl }, { openFileAnchor }, { nodeFileSystem }] = await Promise.all([
+    const [{ openStore, spoolRootOf }, { openFileAnchor }, { nodeFileSystem }] = await Promise.all([
       import('../store/open-store.ts'),
       import('../anchor/file-anchor.ts'),
       import('../store/node-file-system.ts'),
     ]);
-    const { scheme, location } = parseStoreUrl(storeUrl);
-    const store = await openStore(storeUrl, {
+    const opened = await openStore(storeUrl, {
+      remote,
       create: options.create,
       overwriteDevice: options.overwriteDevice ?? false,
     });
-    undo(() => store.close());
+    undo(() => opened.close());
+    const store = options.readsThroughCache === true ? await cached(opened, readCache) : opened;
     makePrivateFolder(anchorFolder);
     const anchor = await openFileAnchor(nodeFileSystem, anchorFolder);
-    const digester = scheme === 'dir' ? new SegmentDigester(location) : undefined;
+    const spoolRoot = await spoolRootOf(storeUrl, remote);
+    const digester = spoolRoot === undefined ? undefined : new SegmentDigester(spoolRoot);
     const environment: VolumeEnvironment = {
       store,
       anchor,
@@ -57,6 +65,12 @@ export async function openEnvironment(
       },
     };
   });
+}
+
+async function cached(store: Store, readCache: EnvironmentParts['readCache']): Promise<Store> {
+  if (!store.isRemote || readCache === undefined) return store;
+  const [{ CachedStore }, cache] = await Promise.all([import('../store/cached-store.ts'), readCache()]);
+  return new CachedStore(store, cache);
 }
 
 /** A setting that is absent keeps the engine's default; one that is `undefined` would replace it. */

@@ -24,7 +24,7 @@ export interface LocalOptions {
 export async function openLocal({ environment, userId, version, entryPoint }: LocalOptions): Promise<LocalCaisson> {
   const folders = resolveFolders(environment, userId);
   const configuration = await loadConfiguration(folders.configurationFile);
-  const parts = createParts(folders, configuration);
+  const parts = createParts(folders, configuration, environment);
   const names = new VolumeNames(folders.volumesFile, withLock);
   return {
     adminSocket: folders.adminSocket,

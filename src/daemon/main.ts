@@ -2,17 +2,20 @@
  * The composition root: the one place that names concrete classes. Everything is loaded when it is
  * first asked for, and modules that are needed together are loaded together.
  */
-import type { Folders } from '../lib/folders.ts';
-import type { FileLock } from '../store/file-system.ts';
+import type { Environment, Folders } from '../lib/folders.ts';
+import type { FileHandle, FileLock } from '../store/file-system.ts';
+import type { ReadCache } from '../store/read-cache.ts';
 import type { SealerChoice } from '../crypto/choose-sealer.ts';
 import type { Configuration } from './configuration.ts';
 import { credentialOfHint, generateKeyFile, keySourceOf } from './credentials.ts';
 import type { Parts } from './parts.ts';
 
-export function createParts(folders: Folders, configuration: Configuration): Parts {
+export function createParts(folders: Folders, configuration: Configuration, environment: Environment): Parts {
   let chosen: Promise<SealerChoice> | undefined;
   const sealerChoice = (): Promise<SealerChoice> =>
     (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
+  let cache: Promise<ReadCache> | undefined;
+  const { remote } = configuration;
   return {
     configuration,
     engine: async () => {
@@ -23,11 +26,17 @@ export function createParts(folders: Folders, configuration: Configuration): Par
       return { ...frontDoor, verifyBlocks };
     },
     openEnvironment: async (storeUrl, options) => {
-      const [{ openEnvironment }, { sealer }] = await Promise.all([import('./environment.ts'), sealerChoice()]);
+      const [{ openEnvironment }, { sealer }, { systemRandom }] = await Promise.all([
+        import('./environment.ts'),
+        sealerChoice(),
+        import('../crypto/random.ts'),
+      ]);
       return openEnvironment(storeUrl, options, {
         anchorFolder: folders.anchors,
         sealer,
         tuning: configuration.tuning,
+        remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom },
+        readCache: () => (cache ??= createReadCache(remote.cacheFolder ?? folders.cache, remote.cacheBytesMax)),
       });
     },
     keySource: keySourceOf,
@@ -43,6 +52,25 @@ export function createParts(folders: Folders, configuration: Configuration): Par
       return { name: sealer.name, reason };
     },
   };
+}
+
+/** Its file is made when the first piece is kept, and has no name from then on. */
+async function createReadCache(folder: string, bytesMax: number | undefined): Promise<ReadCache> {
+  const [{ ReadCache }, { nodeFileSystem }, { makePrivateFolder }, limits] = await Promise.all([
+    import('../store/read-cache.ts'),
+    import('../store/node-file-system.ts'),
+    import('./small-files.ts'),
+    import('../lib/limits.ts'),
+  ]);
+  const openFile = async (): Promise<FileHandle> => {
+    makePrivateFolder(folder);
+    const path = `${folder}/read-cache-${process.pid}`;
+    await nodeFileSystem.unlink(path);
+    const file = await nodeFileSystem.open(path, 'exclusive');
+    await nodeFileSystem.unlink(path);
+    return file;
+  };
+  return new ReadCache(openFile, bytesMax ?? limits.readCacheBytesDefault);
 }
 
 /** undefined when somebody else holds the lock; freed by the kernel when this process dies. */

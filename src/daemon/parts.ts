@@ -41,6 +41,8 @@ export interface OpenEnvironment {
 export interface EnvironmentOptions {
   /** Makes the store where there is none; only ever set by `volume create`. */
   readonly create: boolean;
+  /** For a volume that is served. What is verified comes from the store itself, never from a copy of it. */
+  readonly readsThroughCache?: boolean;
   /** With `create`: takes a block device over although something is on it. */
   readonly overwriteDevice?: boolean;
   readonly log?: VolumeLog;

@@ -61,10 +61,11 @@ export async function openStore(url: string, options: OpenStoreOptions): Promise
   return kinds[scheme]!.open(rest, options);
 }
 
-/** The folder in which the spools of a store lie, as `<volume>/spool/<name>`. */
-export async function spoolRootOf(url: string, remote: RemoteStoreOptions): Promise<string> {
+/** The folder in which the spools of a store lie, as `<volume>/spool/<name>`; undefined where they are no files. */
+export async function spoolRootOf(url: string, remote: RemoteStoreOptions): Promise<string | undefined> {
   const { scheme, rest } = splitUrl(url);
-  if (scheme !== 's3') return kinds[scheme]!.locate(rest);
+  if (scheme === 'dir') return directoryOf(rest);
+  if (scheme !== 's3') return undefined;
   const [{ spoolFolderOf }, { parseS3Url }] = await Promise.all([
     import('./s3/open-s3-store.ts'),
     import('./s3/s3-url.ts'),

@@ -11,6 +11,8 @@
  * - Reads return exactly the range asked or fail; a short object is `object-missing` (gone) or
  *   `format-invalid` (shorter than the range), never a short read.
  * - Errors of the medium are kind `io` or `transient`, of a full medium `store-full`.
+ * - The bytes of a swap belong to one writer alone (a head holds a number drawn for each opening): a store
+ *   whose server lost an answer recognises by them whether its swap applied.
  * - A wrapper may see "failed" although the call applied (a lost reply); callers of `create` and
  *   `swap` read back and compare before they believe they lost a race.
  */

@@ -5,12 +5,15 @@
  * memory or in the page cache. It stops at the first block that needs more; the slow part fetches that
  * and goes on. Neighbouring units of a segment are read in one piece.
  *
+ * What does not authenticate is read once more past every cache before it is called tampered. A reader
+ * that goes through the volume in order has what lies ahead fetched for it, where that is worth a trip.
+ *
  * Invariant: not a byte reaches the caller that did not authenticate under the place the map names.
  */
 import type { BlockMap } from '../block-map/block-map.ts';
 import { locationIsLarge, locationPart, locationSlot, Where } from '../block-map/map-format.ts';
-import { CaissonError } from '../lib/errors.ts';
-import { readUnitsMax } from '../lib/limits.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { readAheadAfterBytes, readAheadBytesMax, readUnitsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import {
   blockBytes,
@@ -20,6 +23,7 @@ import {
   slotBytes,
   tagBytes,
 } from '../segment/segment-format.ts';
+import type { ObjectReader } from '../store/store.ts';
 import type { SegmentHandle, SegmentHandles } from './segment-handles.ts';
 
 const smallSealedBytes = blockBytes + tagBytes;
@@ -28,6 +32,8 @@ const largeSealedBytes = largeUnitBytes + tagBytes;
 const gapBytesMax = recordHeaderBytes;
 const spanBytesMax = 1_310_720;
 const scratchPoolMax = 8;
+const readAheadAfterBlocks = readAheadAfterBytes / blockBytes;
+const readAheadBlocksMax = readAheadBytesMax / blockBytes;
 
 /** One run of blocks in one segment, as `#collect` found it. */
 class Run {
@@ -53,6 +59,10 @@ export class ReadPath {
   #unitHandle: SegmentHandle | undefined;
   #unitSlot = -1;
   readonly #spare: Region[] = [];
+  /** Where the next request would continue, how many blocks were read in order before it, and what was asked for ahead. */
+  #nextBlock = -1;
+  #orderedBlocks = 0;
+  #fetchedTo = 0;
 
   /** `describe` names a segment's object for errors. */
   constructor(map: BlockMap, handles: SegmentHandles, describe: (segment: number) => string) {
@@ -63,6 +73,9 @@ export class ReadPath {
 
   /** Reads `count` whole blocks. */
   readBlocks(block: number, count: number, target: Region, targetOffset: number): void | Promise<void> {
+    if (block === this.#nextBlock) this.#readAhead(block + count, count);
+    else this.#orderedBlocks = 0;
+    this.#nextBlock = block + count;
     const done = this.#readNow(block, count, target, targetOffset);
     if (done < count) return this.#readSlowly(block + done, count - done, target, targetOffset + done * blockBytes);
   }
@@ -97,8 +110,10 @@ export class ReadPath {
       if (count - done === 1 && !locationIsLarge(location) && handle.writer === undefined) {
         const slot = locationSlot(location);
         if (!handle.reader!.tryRead(slot * slotBytes, smallSealedBytes, this.#scratch, 0)) return done;
-        if (!handle.key.open(slot, block + done, blockBytes, this.#scratch, 0, target, at))
+        if (!handle.key.open(slot, block + done, blockBytes, this.#scratch, 0, target, at)) {
+          if (handle.reader!.forget !== undefined) return done; // the slow way reads once more
           throw this.#tampered(where - 1, block + done);
+        }
         return done + 1;
       }
       const taken = this.#readRunNow(handle, where - 1, block + done, count - done, target, at);
@@ -148,8 +163,41 @@ export class ReadPath {
       return run.blocks;
     }
     if (!handle.reader!.tryRead(run.spanStart, run.spanBytes, this.#scratch, 0)) return 0;
-    this.#openRun(handle, run, block, this.#scratch, target, targetOffset);
+    try {
+      this.#openRun(handle, run, block, this.#scratch, target, targetOffset);
+    } catch (error) {
+      // The slow way reads once more.
+      if (isCaissonError(error, 'unit-tampered') && handle.reader!.forget !== undefined) return 0;
+      throw error;
+    }
     return run.blocks;
+  }
+
+  /**
+   * Has what lies `readAheadBlocksMax` ahead of a reader in order fetched, in steps of a large unit: a
+   * reader that can prefetch does so in larger pieces. Looks at resident leaves and open segments only.
+   */
+  #readAhead(next: number, count: number): void {
+    this.#orderedBlocks += count;
+    if (this.#orderedBlocks < readAheadAfterBlocks) return;
+    const map = this.#map;
+    const end = Math.min(next + readAheadBlocksMax, map.blockCount);
+    if (this.#fetchedTo < next || this.#fetchedTo > end) this.#fetchedTo = next;
+    for (; this.#fetchedTo + largeUnitBlocks <= end; this.#fetchedTo += largeUnitBlocks) {
+      const where = map.find(this.#fetchedTo);
+      if (where === -1) return;
+      if (where === Where.hole || where === Where.zero) continue;
+      const handle = this.#handles.get(where - 1);
+      if (handle === undefined) {
+        // Opened ahead, too; a failure is heard of by whoever reads there.
+        this.#handles.open(where - 1).catch(() => undefined);
+        return;
+      }
+      if (handle.writer !== undefined || handle.reader?.prefetch === undefined) continue;
+      const large = locationIsLarge(map.location);
+      const sealedBytes = large ? largeSealedBytes : smallSealedBytes * largeUnitBlocks;
+      handle.reader.prefetch(locationSlot(map.location) * slotBytes, sealedBytes);
+    }
   }
 
   /** Finds the units of the blocks from `block` on that lie close together in the segment. */
@@ -299,8 +347,7 @@ export class ReadPath {
     const source = this.acquire();
     this.#handles.pin(handle);
     try {
-      await handle.reader.read(run.spanStart, run.spanBytes, source, 0);
-      this.#openRun(handle, run, block, source, target, targetOffset);
+      await this.#readAndOpen(handle, handle.reader, run, block, source, target, targetOffset);
     } catch (error) {
       // Cleaned and deleted meanwhile: what it held lies elsewhere.
       if (handle.isDropped) return 0;
@@ -310,6 +357,26 @@ export class ReadPath {
       this.release(source);
     }
     return run.blocks;
+  }
+
+  async #readAndOpen(
+    handle: SegmentHandle,
+    reader: ObjectReader,
+    run: Run,
+    block: number,
+    source: Region,
+    target: Region,
+    targetOffset: number,
+  ): Promise<void> {
+    await reader.read(run.spanStart, run.spanBytes, source, 0);
+    try {
+      this.#openRun(handle, run, block, source, target, targetOffset);
+    } catch (error) {
+      if (!isCaissonError(error, 'unit-tampered') || reader.forget?.(run.spanStart, run.spanBytes) !== true)
+        throw error;
+      await reader.read(run.spanStart, run.spanBytes, source, 0);
+      this.#openRun(handle, run, block, source, target, targetOffset);
+    }
   }
 
   /** A segment that is shorter than it was is a change of the store from outside. */

@@ -1,0 +1,213 @@
+/**
+ * ReadCache: pieces of immutable objects on local disk, in one file that has no name, so that it is
+ * empty at each start and its space is free once the process ends. Shared by all stores of a process.
+ *
+ * Invariants: at most `bytesMax` on disk and `readCacheLoadsMax` chunks in memory; a slot that is being
+ * read is not given to another chunk; what is in a slot is what was fetched, or whoever reads it finds
+ * out by its tag and says so (`forget`). A disk that fails only makes the cache useless, never an error.
+ */
+import { assert } from '../lib/assert.ts';
+import { readCacheChunkBytes, readCacheLoadsMax } from '../lib/limits.ts';
+import { Region } from '../lib/region.ts';
+import type { FileHandle } from './file-system.ts';
+
+/** Makes the cache's file; called once, when something is to be kept. */
+export type OpenCacheFile = () => Promise<FileHandle>;
+
+interface Load {
+  readonly region: Promise<Region>;
+  /** Its bytes were called wrong: they are not kept. */
+  isForgotten: boolean;
+}
+
+/** The chunks of one object: `slots[chunk]` is the slot plus one, or 0. */
+export class CachedObject {
+  readonly slots: Int32Array;
+  readonly loads = new Map<number, Load>();
+  /** Readers that are open. */
+  readers = 0;
+
+  constructor(size: number) {
+    this.slots = new Int32Array(Math.ceil(size / readCacheChunkBytes));
+  }
+}
+
+interface Slot {
+  readonly object: CachedObject;
+  readonly chunk: number;
+  used: boolean;
+  pins: number;
+}
+
+export class ReadCache {
+  readonly #openFile: OpenCacheFile;
+  readonly #slotsMax: number;
+  readonly #slots: (Slot | undefined)[] = [];
+  readonly #free: number[] = [];
+  #hand = 0;
+  #file: FileHandle | undefined;
+  #opening: Promise<void> | undefined;
+  #loads = 0;
+  readonly #loadsWaiting: (() => void)[] = [];
+  #isBroken = false;
+
+  constructor(openFile: OpenCacheFile, bytesMax: number) {
+    this.#openFile = openFile;
+    this.#slotsMax = Math.floor(bytesMax / readCacheChunkBytes);
+    assert(this.#slotsMax > 0, 'a read cache holds a chunk at least');
+  }
+
+  /** Chunks that are being fetched or written. */
+  get loads(): number {
+    return this.#loads;
+  }
+
+  /** Reads a part of a chunk if that needs no waiting. */
+  readNow(object: CachedObject, chunk: number, offset: number, length: number, target: Region, at: number): boolean {
+    const index = object.slots[chunk]! - 1;
+    if (index < 0) return false;
+    this.#slots[index]!.used = true;
+    return this.#file?.readNow(index * readCacheChunkBytes + offset, length, target, at) === length;
+  }
+
+  /** False where the cache does not hold the chunk, or cannot read it any more. */
+  async read(
+    object: CachedObject,
+    chunk: number,
+    offset: number,
+    length: number,
+    target: Region,
+    at: number,
+  ): Promise<boolean> {
+    const index = object.slots[chunk]! - 1;
+    if (index < 0) return false;
+    const slot = this.#slots[index]!;
+    slot.used = true;
+    slot.pins++;
+    try {
+      if ((await this.#file!.read(index * readCacheChunkBytes + offset, length, target, at)) === length) return true;
+    } catch {
+      // As a chunk that was lost: it is fetched again.
+    } finally {
+      slot.pins--;
+    }
+    this.drop(object, chunk);
+    return false;
+  }
+
+  /** True if the chunk was held, or was being fetched. */
+  drop(object: CachedObject, chunk: number): boolean {
+    const load = object.loads.get(chunk);
+    if (load !== undefined) load.isForgotten = true;
+    object.loads.delete(chunk);
+    const index = object.slots[chunk]! - 1;
+    if (index < 0) return load !== undefined;
+    object.slots[chunk] = 0;
+    const slot = this.#slots[index]!;
+    // A slot that is being read stays taken until the clock's hand finds it unused.
+    if (slot.pins === 0) this.#release(index);
+    return true;
+  }
+
+  /**
+   * The chunk, fetched once for all who ask. The region is never written again: it may be read until
+   * the last one lets go of it. `fetch` fills it.
+   */
+  load(object: CachedObject, chunk: number, length: number, fetch: (region: Region) => Promise<void>): Promise<Region> {
+    const running = object.loads.get(chunk);
+    if (running !== undefined) return running.region;
+    const region = this.#load(length, fetch);
+    const load: Load = { region, isForgotten: false };
+    object.loads.set(chunk, load);
+    const end = (): void => {
+      if (object.loads.get(chunk) === load) object.loads.delete(chunk);
+    };
+    // Whoever waits hears of a failure.
+    region.then((filled) => this.#keep(object, chunk, length, filled, load).finally(() => this.#endLoad(end)), end);
+    return region;
+  }
+
+  /** No reader is open any more. */
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#isBroken = true;
+    this.#file = undefined;
+    await file?.close();
+  }
+
+  async #load(length: number, fetch: (region: Region) => Promise<void>): Promise<Region> {
+    while (this.#loads >= readCacheLoadsMax) await new Promise<void>((resolve) => this.#loadsWaiting.push(resolve));
+    this.#loads++;
+    const region = new Region(length);
+    try {
+      await fetch(region);
+      return region;
+    } catch (error) {
+      this.#endLoad(() => undefined);
+      throw error;
+    }
+  }
+
+  #endLoad(forget: () => void): void {
+    forget();
+    this.#loads--;
+    this.#loadsWaiting.shift()?.();
+  }
+
+  async #keep(object: CachedObject, chunk: number, length: number, region: Region, load: Load): Promise<void> {
+    let index: number | undefined;
+    try {
+      await this.#open();
+      const file = this.#file;
+      if (this.#isBroken || file === undefined) return;
+      index = this.#takeSlot();
+      if (index === undefined) return;
+      const slot: Slot = { object, chunk, used: true, pins: 1 };
+      this.#slots[index] = slot;
+      await file.write(index * readCacheChunkBytes, length, region, 0);
+      slot.pins = 0;
+      if (load.isForgotten) return this.#release(index);
+      object.slots[chunk] = index + 1;
+    } catch {
+      // A full or broken disk: what is held stays readable, this chunk is not held.
+      if (index !== undefined) this.#release(index);
+    }
+  }
+
+  #release(index: number): void {
+    this.#slots[index] = undefined;
+    this.#free.push(index);
+  }
+
+  async #open(): Promise<void> {
+    this.#opening ??= this.#openFile().then(
+      (file) => {
+        this.#file = file;
+      },
+      () => {
+        this.#isBroken = true;
+      },
+    );
+    await this.#opening;
+  }
+
+  /** A free slot, a new one, or the first that nobody used since the hand came by; undefined if all are being read. */
+  #takeSlot(): number | undefined {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    if (this.#slots.length < this.#slotsMax) return this.#slots.push(undefined) - 1;
+    for (let steps = this.#slotsMax * 2; steps > 0; steps--) {
+      const index = this.#hand;
+      this.#hand = (this.#hand + 1) % this.#slotsMax;
+      const slot = this.#slots[index];
+      if (slot === undefined || slot.pins > 0) continue;
+      if (slot.used) {
+        slot.used = false;
+        continue;
+      }
+      if (slot.object.slots[slot.chunk] === index + 1) slot.object.slots[slot.chunk] = 0;
+      return index;
+    }
+    return undefined;
+  }
+}
