@@ -197,6 +197,19 @@ export class ReferenceModel {
     this.#flyingCount = 0;
   }
 
+  /** The owner went back to an older state: it is all there is, durable. */
+  replaceWith(size: number, blocks: ReadonlyMap<number, Uint8Array>): void {
+    assert(this.isQuiet, 'a restore happens while nothing is in flight');
+    const all = new Map([...this.#blocks.keys()].map((block) => [block, zeroBlock] as const));
+    for (const [block, content] of blocks) all.set(block, content as Uint8Array<ArrayBuffer>);
+    this.#blocks = new Map([...all].map(([block, content]) => [block, { settled: content, changes: [] }]));
+    this.#changed.clear();
+    this.#sizes = [];
+    this.#size = size;
+    this.#phase++;
+    this.#bound = this.#phase;
+  }
+
   /** Compares a block of an open volume on which nothing is in flight. */
   check(block: number, content: Uint8Array): void {
     if (!equal(this.current(block), content))

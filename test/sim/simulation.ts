@@ -11,6 +11,7 @@ import { CaissonError } from '../../src/lib/errors.ts';
 import { Region } from '../../src/lib/region.ts';
 import { verifyVolume } from '../../src/volume/volume.ts';
 import type { Volume } from '../../src/volume/volume-types.ts';
+import { Branches, holds } from './branches.ts';
 import { LocklessStore } from './lockless-store.ts';
 import { SeededRandom } from './random.ts';
 import { modelBlockBytes, ReferenceModel } from './reference-model.ts';
@@ -75,6 +76,7 @@ class Simulation {
   readonly #options: SimulationOptions;
   readonly #model: ReferenceModel;
   readonly #spots: readonly number[];
+  readonly #branches: Branches;
   #old: OldCopy | undefined;
   #anchoredCount = 0;
   steps = 0;
@@ -86,6 +88,7 @@ class Simulation {
     this.world = new SimulatedWorld(random.fork(), plan, options.wrapStore);
     this.#model = new ReferenceModel(plan.size);
     this.#spots = chooseSpots(random, plan.size / block);
+    this.#branches = new Branches(this.world);
   }
 
   async run(): Promise<void> {
@@ -101,6 +104,7 @@ class Simulation {
     await this.world.settle(volume.close(), 'close');
     await process.environment.store.close();
     await this.#verify();
+    await this.#checkBranches();
     if (this.#old !== undefined) await this.#judgeRollback(this.#old);
   }
 
@@ -127,6 +131,11 @@ class Simulation {
     }
     if (!isSweep && !workload.hasFailed && this.#old === undefined && random.oneIn(4))
       await this.#keepOldCopy(workload, process);
+    if (!workload.hasFailed && !workload.isTakenOver && this.#branches.snapshotCount > 0 && random.oneIn(4)) {
+      const isRestored = await workload.restore();
+      this.#finish(workload, process, !isRestored && random.oneIn(2));
+      return;
+    }
     const end =
       workload.hasFailed || world.machine.faultCount > faultsBefore
         ? random.pick(['power', 'kill', 'close'])
@@ -142,6 +151,7 @@ class Simulation {
       volume,
       model: this.#model,
       spots: this.#spots,
+      branches: this.#branches,
       depth: this.#random.pick([1, 1, 2, 4, 8]),
     });
   }
@@ -163,7 +173,9 @@ class Simulation {
       try {
         process = await this.world.settle(this.world.start(), 'start');
         const volume = await this.world.open(process);
+        await this.#settleRestore(volume);
         await judge(this.world, volume, this.#model);
+        this.#branches.settle(volume);
         this.#anchoredCount++;
         return { process, volume };
       } catch (error) {
@@ -177,6 +189,15 @@ class Simulation {
         await this.world.rest();
       }
     }
+  }
+
+  /** A restore that was cut off happened or did not. */
+  async #settleRestore(volume: Volume): Promise<void> {
+    const { pendingRestore } = this.#branches;
+    if (pendingRestore === undefined) return;
+    if (await holds(this.world, volume, pendingRestore, this.#model.knownBlocks()))
+      this.#model.replaceWith(pendingRestore.size, pendingRestore.blocks);
+    this.#branches.pendingRestore = undefined;
   }
 
   #arm(): void {
@@ -210,6 +231,7 @@ class Simulation {
     await first.drain().catch((error: unknown) => throwUnlessFenced(error));
     this.#model.crash();
     await judge(world, volume, this.#model);
+    this.#branches.settle(volume);
     this.#anchoredCount++;
     await this.#checkFenced(first.volume);
     const workload = this.#workload(second, volume);
@@ -294,6 +316,19 @@ class Simulation {
     if (this.#anchoredCount > old.anchoredCount)
       throw new Error('an old copy of the store was opened as if it were new');
     await judge(world, volume, old.model);
+  }
+
+  async #checkBranches(): Promise<void> {
+    const process = await this.world.settle(this.world.start(), 'start');
+    await this.#branches.checkAll(process);
+    if (!this.#random.oneIn(4)) return;
+    await this.#branches.erase(process);
+    const error = await this.world.open(process).then(
+      () => undefined,
+      (refusal: unknown) => refusal,
+    );
+    if (!(error instanceof CaissonError) || error.code !== 'volume-erased')
+      throw new Error(`an erased volume was opened: ${describe(error)}`);
   }
 
   async #verify(): Promise<void> {

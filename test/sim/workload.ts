@@ -6,6 +6,7 @@ import { assert } from '../../src/lib/assert.ts';
 import { CaissonError, isCaissonError } from '../../src/lib/errors.ts';
 import { Region } from '../../src/lib/region.ts';
 import type { Volume } from '../../src/volume/volume-types.ts';
+import type { Branches } from './branches.ts';
 import type { SeededRandom } from './random.ts';
 import { modelBlockBytes, overlapMax, zeroBlock, type ModelChange, type ReferenceModel } from './reference-model.ts';
 import type { SimulatedProcess, SimulatedWorld } from './simulated-world.ts';
@@ -22,6 +23,7 @@ export interface WorkloadOptions {
   readonly volume: Volume;
   readonly model: ReferenceModel;
   readonly spots: readonly number[];
+  readonly branches: Branches;
   /** Operations in flight at most. */
   readonly depth: number;
 }
@@ -34,6 +36,7 @@ export class Workload {
   readonly #random: SeededRandom;
   readonly #spots: readonly number[];
   readonly #depth: number;
+  readonly #branches: Branches;
   readonly #tasks = new Set<Promise<void>>();
   #ambiguous: number[] = [];
   #broken: Error | undefined;
@@ -54,6 +57,7 @@ export class Workload {
     this.#model = options.model;
     this.#spots = options.spots;
     this.#depth = options.depth;
+    this.#branches = options.branches;
     this.#random = options.world.random.fork();
   }
 
@@ -86,7 +90,8 @@ export class Workload {
     else if (pick < 91) await this.#resize();
     else if (pick < 95) await this.#extents();
     else if (pick < 96) await this.#changeKey();
-    else if (pick < 98) this.#process.clock.sleep(this.#random.pick([50, 500, 5000]));
+    else if (pick < 98) await this.#branch();
+    else if (pick < 99) this.#process.clock.sleep(this.#random.pick([50, 500, 5000]));
     else await nextTurn();
     await this.#obeyPressure();
   }
@@ -287,6 +292,47 @@ export class Workload {
       await checkExtents(this.#world, this.volume, this.#model);
     } catch (error) {
       this.#failed(error, 'extents');
+    }
+  }
+
+  /** Snapshots and clones, while nothing is in flight so that their content is known. */
+  async #branch(): Promise<void> {
+    await this.drain();
+    if (this.#hasFailed || this.isTakenOver) return;
+    const branches = this.#branches;
+    const pick = this.#random.below(10);
+    let isPublished = false;
+    try {
+      if (pick < 4) isPublished = await branches.takeSnapshot(this.volume, this.#model);
+      else if (pick < 5) isPublished = await branches.removeSnapshot(this.volume);
+      else if (pick < 7) await branches.checkSnapshot(this.#process);
+      else if (pick < 8) isPublished = await branches.clone(this.volume, this.#model);
+      else if (!this.mayFail) await branches.useClone(this.#process, true);
+      if (!isPublished) return;
+      this.#model.flushed(this.#model.flushStarts());
+      this.anchoredCount++;
+    } catch (error) {
+      this.#failed(error, 'branch');
+    }
+  }
+
+  /** Goes back to a snapshot, which closes the volume. Answers whether it did. */
+  async restore(): Promise<boolean> {
+    await this.drain();
+    const target = this.#branches.pickSnapshot();
+    if (this.#hasFailed || target === undefined) return false;
+    this.#branches.pendingRestore = target.content;
+    try {
+      await this.#world.settle(this.volume.restore(target.name), 'restore');
+      this.#branches.pendingRestore = undefined;
+      this.#model.replaceWith(target.content.size, target.content.blocks);
+      this.anchoredCount++;
+      return true;
+    } catch (error) {
+      // The volume is closed now, so it cannot be asked whether it latched.
+      if (!(error instanceof CaissonError) || !ordinaryKinds.has(error.kind) || !this.mayFail) throw error;
+      this.#hasFailed = true;
+      return false;
     }
   }
 
