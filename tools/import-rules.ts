@@ -122,7 +122,7 @@ export const importRules: readonly ImportRule[] = [
     'daemon',
     [
       ...['lib', 'sys', 'crypto', 'store', 'segment', 'spool', 'block-map', 'manifest', 'anchor', 'keys', 'volume'],
-      ...['backup', 'export', 'admin', 'api.ts'],
+      ...['hashed', 'backup', 'export', 'admin', 'api.ts'],
     ],
     ['*'],
     'the composition root: the only place that names concrete classes',
@@ -130,7 +130,7 @@ export const importRules: readonly ImportRule[] = [
   ),
   row(
     'api.ts',
-    ['lib', 'sys', 'crypto', 'store', 'anchor', 'keys', 'volume', 'export/block-device.ts'],
+    ['lib', 'sys', 'crypto', 'store', 'anchor', 'keys', 'volume', 'hashed', 'export/block-device.ts'],
     ['*'],
     'the front door of the package: the engine in this process, without daemon and protocols',
   ),

@@ -41,6 +41,9 @@ export const credential = z.discriminatedUnion('kind', [
 const keyKind = z.enum(['passphrase', 'key-file', 'none']);
 
 const protection = z.enum(['sealed', 'none']);
+/** A hashed image is made and opened in another way, and shown in the same. */
+const shownProtection = z.enum(['sealed', 'none', 'hashed']);
+const rootText = z.string().max(128);
 const durability = z.enum(['local', 'remote', 'anchored']);
 
 export const keyHint = z.object({ kind: keyKind, path: z.string().optional() });
@@ -50,6 +53,8 @@ export const keySlot = z.object({ slot: z.number().int(), kind: keyKind, descrip
 const volumeSummary = z.object({
   name,
   volumeId,
+  /** Only of a hashed image: `sha256:…`. */
+  root: rootText.optional(),
   store: z.string(),
   key: keyHint,
   open: z.boolean(),
@@ -60,7 +65,7 @@ const volumeSummary = z.object({
 const publicInfo = z.object({
   volumeId,
   formatVersion: z.number(),
-  protection,
+  protection: shownProtection,
   epoch: z.number(),
   manifestNumber: z.number(),
   manifestDigest: z.string(),
@@ -100,12 +105,16 @@ export const volumeDetails = z.object({
   public: publicInfo,
   /** null: the volume is closed and no key was given. */
   sealed: sealedInfo.nullable(),
+  /** Only of a hashed image. */
+  hashed: z.object({ root: rootText, imageBytes: byteCount, dataBytes: byteCount }).optional(),
 });
 
 const finding = z.object({ code: z.string(), object: z.string(), message: z.string() });
 
 const verifyReport = z.object({
   volumeId,
+  /** Only of a hashed image. */
+  root: rootText.optional(),
   public: z.boolean(),
   manifestNumber: z.number(),
   manifestDigest: z.string(),
@@ -124,6 +133,7 @@ const volumeExport = z.object({
   volumeId,
   size: byteCount,
   readOnly: z.boolean(),
+  protection: shownProtection.optional(),
   /** The NBD socket, and the NBD URI that clients take. */
   socket: z.string(),
   uri: z.string(),
@@ -132,6 +142,7 @@ const volumeExport = z.object({
 const mount = z.object({
   name,
   directory: z.string(),
+  protection: shownProtection.optional(),
   /** How the volume reached the kernel. */
   via: z.string(),
   device: z.string(),
@@ -229,11 +240,32 @@ export const operationSchemas = {
     remote: true,
     progress: false,
   },
+  createHashedVolume: {
+    request: z.strictObject({
+      name,
+      store: z.string().max(4096).optional(),
+      /** A directory, an image file or a block device. */
+      from: absolutePath,
+    }),
+    response: z.object({
+      volume: volumeDetails,
+      root: rootText,
+      imageBytes: byteCount,
+      dataBytes: byteCount,
+      objectsWritten: z.number(),
+      bytesWritten: byteCount,
+      objectsShared: z.number(),
+    }),
+    remote: false,
+    progress: true,
+  },
   adoptVolume: {
     request: z.strictObject({
       ...withKey,
       store: z.string().max(4096),
       volumeId: volumeId.optional(),
+      /** Names a hashed image; nothing else is needed then. */
+      root: rootText.optional(),
       key: keyHint.optional(),
       /** Opens it once although no anchor here knows it, so that the anchor knows it from then on. */
       acceptMissingAnchor: z.boolean(),
@@ -275,7 +307,14 @@ export const operationSchemas = {
     progress: false,
   },
   removeVolume: {
-    request: z.strictObject({ name, aliasOnly: z.boolean() }),
+    request: z.strictObject({
+      name,
+      aliasOnly: z.boolean(),
+      /** Of a hashed image: also its objects that no other image needs. */
+      deleteObjects: z.boolean().optional(),
+      /** Although markers say that somebody else is at work on the store's images. */
+      force: z.boolean().optional(),
+    }),
     response: z.object({ removedObjects: z.number() }),
     remote: true,
     progress: false,

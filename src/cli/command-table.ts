@@ -29,18 +29,26 @@ const store: OptionSpec = {
   description: 'where it lies, such as dir:/srv/volumes; default: "store" in the configuration',
 };
 
+const protection: OptionSpec = {
+  flags: '--protection <kind>',
+  description: 'sealed; or none: UNPROTECTED, not secret, integrity only by signature',
+  choices: ['sealed', 'none'],
+  default: 'sealed',
+};
+
+const protectionOrHashed: OptionSpec = {
+  ...protection,
+  description: `${protection.description}; or hashed: read-only, not secret, every byte checked against a public root`,
+  choices: ['sealed', 'none', 'hashed'],
+};
+
 const newVolumeOptions: readonly OptionSpec[] = [
   store,
   {
     flags: '--overwrite-device',
     description: 'make the store on a block device although something else is on it, which is destroyed',
   },
-  {
-    flags: '--protection <kind>',
-    description: 'sealed, or none: readable and changeable by whoever reaches the store',
-    choices: ['sealed', 'none'],
-    default: 'sealed',
-  },
+  protection,
   {
     flags: '--durability <level>',
     description: 'what FLUSH waits for',
@@ -54,10 +62,16 @@ const volumeCommands: readonly CommandSpec[] = [
     path: 'volume create',
     summary: 'create a volume and name it',
     arguments: [name],
-    options: [size, ...newVolumeOptions, ...keyOptions],
+    options: [
+      { ...size, isRequired: false },
+      { flags: '--from <source>', description: 'with --protection hashed: a directory, an image file or a block device' },
+      ...newVolumeOptions.map((option) => (option === protection ? protectionOrHashed : option)),
+      ...keyOptions,
+    ],
     examples: [
       'caisson volume create data --size 10GiB --store dir:/srv/volumes',
       'caisson volume create data --size 512M --store /srv/volumes --key-file /etc/caisson/data.key',
+      'caisson volume create model --protection hashed --from ./model --store dir:/srv/volumes',
       'caisson volume create data --size 100GiB --store block:/dev/sdb',
     ],
     load: () => import('./commands/volume-create.ts'),
@@ -69,13 +83,17 @@ const volumeCommands: readonly CommandSpec[] = [
     options: [
       { flags: '--store <url>', description: 'where it lies', isRequired: true },
       { flags: '--id <hex>', description: 'its id, where the store holds more than one' },
+      { flags: '--root <root>', description: 'the root (sha256:…) of a hashed volume; nothing else is needed for one' },
       {
         flags: '--accept-missing-anchor',
         description: 'trust the state found: no anchor here can tell whether it is the newest (a new machine)',
       },
       ...keyOptions,
     ],
-    examples: ['caisson volume adopt data --store dir:/mnt/backup/volumes --id 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b'],
+    examples: [
+      'caisson volume adopt data --store dir:/mnt/backup/volumes --id 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b',
+      `caisson volume adopt model --store dir:/srv/volumes --root sha256:${'5e'.repeat(32)}`,
+    ],
     load: () => import('./commands/volume-adopt.ts'),
   },
   {
@@ -145,6 +163,8 @@ const volumeCommands: readonly CommandSpec[] = [
     options: [
       { flags: '--yes', description: 'do not ask for the name again' },
       { flags: '--keep-data', description: 'forget only the name here; the store stays as it is' },
+      { flags: '--delete-objects', description: 'of a hashed volume: also the objects that no other image needs' },
+      { flags: '--force', description: 'with --delete-objects: although a build was broken off and left its marker' },
     ],
     examples: ['caisson volume rm data', 'caisson volume rm data --keep-data --yes'],
     load: () => import('./commands/volume-rm.ts'),

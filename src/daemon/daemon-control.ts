@@ -11,6 +11,7 @@ import type { Folders } from '../lib/folders.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import type { MountedVolume, Mounts, Parts } from './parts.ts';
+import { stateOf } from './served-volume.ts';
 import { exportOf } from './volume-host.ts';
 import type { AttachedBy, VolumeHost } from './volume-host.ts';
 import type { VolumeNames } from './volume-names.ts';
@@ -50,8 +51,7 @@ export class DaemonControl {
       residentBytes: process.memoryUsage.rss(),
       volumes: this.host.list().map((hosted) => {
         const { volume } = hosted;
-        const stats = volume.stats();
-        const { latched, spoolBytes } = volume.info();
+        const { latched, spoolBytes, stats } = stateOf(volume);
         return {
           ...exportOf(hosted),
           latched: latched ?? null,
@@ -120,7 +120,7 @@ export class DaemonControl {
         mountOptions,
       });
       this.#mounted.set(name, mounted);
-      return { ...mounted, notes: [...mounted.notes] };
+      return { ...mounted, notes: [...mounted.notes], protection: stateOf(hosted.volume).protection };
     } catch (error) {
       if (isNew) await this.host.detach(name).catch(() => undefined);
       this.#stopWhenIdle();

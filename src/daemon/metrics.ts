@@ -4,6 +4,7 @@
  */
 import { Counter, Gauge, Registry } from '@prometheus-io/client';
 import type { VolumeStats } from '../volume/volume-types.ts';
+import { stateOf } from './served-volume.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 
 interface Described<Source> {
@@ -39,23 +40,23 @@ const gauges: readonly Described<HostedVolume>[] = [
   {
     name: 'spool_bytes',
     help: 'Written and not yet named by a manifest',
-    read: ({ volume }) => volume.info().spoolBytes,
+    read: ({ volume }) => stateOf(volume).spoolBytes,
   },
   {
     name: 'map_resident_bytes',
     help: 'Memory that the block map takes',
-    read: ({ volume }) => volume.stats().mapBytesResident,
+    read: ({ volume }) => stateOf(volume).stats.mapBytesResident,
   },
   {
     name: 'unanchored_records',
     help: 'Records that the anchor does not yet cover',
-    read: ({ volume }) => volume.stats().unanchoredRecords,
+    read: ({ volume }) => stateOf(volume).stats.unanchoredRecords,
   },
-  { name: 'epoch', help: 'Writer epoch of the open volume', read: ({ volume }) => volume.info().epoch },
+  { name: 'epoch', help: 'Writer epoch of the open volume', read: ({ volume }) => stateOf(volume).epoch },
   {
     name: 'latched',
     help: '1 once a sync failed and the volume takes no more writes',
-    read: ({ volume }) => (volume.info().latched === undefined ? 0 : 1),
+    read: ({ volume }) => (stateOf(volume).latched === undefined ? 0 : 1),
   },
 ];
 
@@ -70,7 +71,7 @@ export function createMetrics(host: VolumeHost): () => Promise<string> {
       registers: [registry],
       collect() {
         counter.reset();
-        for (const { name: volume, volume: opened } of host.list()) counter.inc({ volume }, read(opened.stats()));
+        for (const { name: volume, volume: opened } of host.list()) counter.inc({ volume }, read(stateOf(opened).stats));
       },
     });
   }

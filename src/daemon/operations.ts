@@ -11,11 +11,12 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { checkName } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import type { PublicVolumeInfo, VerifyReport, Volume } from '../volume/volume-types.ts';
+import type { KeySlotInfo, PublicVolumeInfo, VerifyReport, Volume } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { OpenEnvironment } from './parts.ts';
+import { hashedRefusal, requireVolume } from './served-volume.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import { bytesOfId, closing, detailsOf } from './volume-details.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
@@ -42,7 +43,13 @@ export function createOperations(context: OperationsContext): Operations {
       })),
     }),
     createVolume: async (request) => createVolume(context, request),
-    adoptVolume: async (request) => adoptVolume(context, request),
+    createHashedVolume: async (request, onProgress, signal) =>
+      (await import('./hashed-volumes.ts')).createHashedVolume(context, request, onProgress, signal),
+    adoptVolume: async (request) => {
+      if (request.root === undefined) return adoptVolume(context, request);
+      const { adoptHashedVolume } = await import('./hashed-volumes.ts');
+      return adoptHashedVolume(context, request.name, request.store, request.root);
+    },
     importVolume: async (request, onProgress, signal) =>
       (await import('./filling/filling.ts')).importVolume(context, request, onProgress, signal),
     copyVolume: async (request, onProgress, signal) => {
@@ -64,9 +71,9 @@ export function createOperations(context: OperationsContext): Operations {
         return detailsOf(name, entry, volume.info(), volumes.host?.get(name) !== undefined);
       });
     },
-    removeVolume: async ({ name, aliasOnly }) => removeVolume(context, name, aliasOnly),
+    removeVolume: async (request) => removeVolume(context, request),
     verifyVolume: async (request, onProgress) => volumes.verify(request, onProgress),
-    listKeys: async ({ name }) => ({ slots: [...(await volumes.publicInfo(name)).keySlots] }),
+    listKeys: async ({ name }) => ({ slots: [...(await volumes.keySlots(name))] }),
     addKey: async ({ name, credential, newCredential }) => {
       const source = await parts.keySource(newCredential);
       return volumes.use(name, credential, async (volume) => volume.addKey(source));
@@ -109,8 +116,9 @@ class VolumeAccess {
     readOnly = false,
   ): Promise<Value> {
     const entry = this.#context.names.find(name);
+    if (entry.root !== undefined) throw hashedRefusal(name);
     const hosted = this.host?.get(name);
-    if (hosted !== undefined) return act(hosted.volume, entry);
+    if (hosted !== undefined) return act(requireVolume(name, hosted.volume), entry);
     const { parts } = this.#context;
     const keySource = await this.#keySource(name, entry, credential);
     return this.#withEnvironment(entry, async ({ environment }) => {
@@ -126,20 +134,28 @@ class VolumeAccess {
   async publicInfo(name: string): Promise<PublicVolumeInfo> {
     const entry = this.#context.names.find(name);
     const hosted = this.host?.get(name);
-    if (hosted !== undefined) return hosted.volume.info();
+    if (hosted !== undefined) return requireVolume(name, hosted.volume).info();
     const engine = await this.#context.parts.engine();
     return this.#withEnvironment(entry, ({ environment }) =>
       engine.inspectVolume(environment, bytesOfId(entry.volumeId)),
     );
   }
 
+  /** A hashed image has no keys. */
+  async keySlots(name: string): Promise<readonly KeySlotInfo[]> {
+    const entry = this.#context.names.find(name);
+    return entry.root === undefined ? (await this.publicInfo(name)).keySlots : [];
+  }
+
   async inspect(name: string, credential: Credential | undefined, unlock: boolean): Promise<VolumeDetails> {
+    const found = this.#context.names.find(name);
+    const { isHashedEntry, inspectHashedVolume } = await import('./hashed-volumes.ts');
+    if (isHashedEntry(found)) return inspectHashedVolume(this.#context, name, found);
     const isOpen = this.host?.get(name) !== undefined;
     if (isOpen || unlock) {
       return this.use(name, credential, async (volume, entry) => detailsOf(name, entry, volume.info(), isOpen), true);
     }
-    const entry = this.#context.names.find(name);
-    return detailsOf(name, entry, await this.publicInfo(name), false);
+    return detailsOf(name, found, await this.publicInfo(name), false);
   }
 
   async verify(
@@ -148,6 +164,8 @@ class VolumeAccess {
   ): Promise<OperationResponse<'verifyVolume'>> {
     const { name, credential } = request;
     const entry = this.#context.names.find(name);
+    const { isHashedEntry, verifyHashedVolume } = await import('./hashed-volumes.ts');
+    if (isHashedEntry(entry)) return verifyHashedVolume(this.#context, entry, onProgress);
     const hosted = this.host?.get(name);
     if (hosted !== undefined) return plain(await this.#verifyOpen(hosted, request.public, onProgress));
     const engine = await this.#context.parts.engine();
@@ -169,7 +187,8 @@ class VolumeAccess {
     isPublic: boolean,
     onProgress: OperationProgress | undefined,
   ): Promise<VerifyReport> {
-    const { volume, environment } = hosted;
+    const { name, environment } = hosted;
+    const volume = requireVolume(name, hosted.volume);
     const engine = await this.#context.parts.engine();
     if (!volume.readOnly) await volume.checkpoint();
     const report = await engine.verifyVolume(environment.environment, {
@@ -296,10 +315,11 @@ function onlyVolume(found: readonly string[], store: string): string {
 }
 
 async function removeVolume(
-  { parts, names, log, daemon }: OperationsContext,
-  name: string,
-  aliasOnly: boolean,
+  context: OperationsContext,
+  request: OperationRequest<'removeVolume'>,
 ): Promise<{ removedObjects: number }> {
+  const { parts, names, log, daemon } = context;
+  const { name, aliasOnly } = request;
   const entry = names.findAny(name);
   if (daemon?.host.get(name) !== undefined) {
     throw new CaissonError('fenced', 'volume-busy', `${name} is open in the daemon`, {
@@ -307,6 +327,8 @@ async function removeVolume(
       details: { name },
     });
   }
+  const { isHashedEntry, removeHashedVolume } = await import('./hashed-volumes.ts');
+  if (isHashedEntry(entry)) return removeHashedVolume(context, request, entry);
   let removedObjects = 0;
   if (!aliasOnly) {
     const engine = await parts.engine();

@@ -9,8 +9,10 @@
 import type { Credential, VolumeExport } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { openVolumesMax } from '../lib/limits.ts';
-import type { Volume, VolumeLog } from '../volume/volume-types.ts';
+import type { VolumeLog } from '../volume/volume-types.ts';
 import type { NbdListener, OpenEnvironment, Parts } from './parts.ts';
+import { stateOf } from './served-volume.ts';
+import type { ServedVolume } from './served-volume.ts';
 import { withUndo } from './undo.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
@@ -28,7 +30,7 @@ export interface AttachRequest {
 
 export interface HostedVolume {
   readonly name: string;
-  readonly volume: Volume;
+  readonly volume: ServedVolume;
   readonly environment: OpenEnvironment;
   readonly listener: NbdListener;
   readonly by: AttachedBy;
@@ -123,17 +125,28 @@ export class VolumeHost {
     return withUndo(async (undo) => {
       const environment = await this.#parts.openEnvironment(entry.store, { create: false, log: this.#log });
       undo(() => environment.close());
-      const engine = await this.#parts.engine();
-      const volume = await engine.openVolume(environment.environment, {
-        volumeId: new Uint8Array(Buffer.from(entry.volumeId, 'hex')),
-        keySource: await this.#parts.keySource(credential),
-        readOnly,
-      });
+      const volume = await this.#openVolume(environment, entry, credential, readOnly);
       undo(() => volume.close());
       const listener = await this.#parts.listenNbd({ kind: 'unix', path: socket }, this.#log);
       undo(() => listener.close());
       listener.add(name, volume);
       return { name, volume, environment, listener, by };
+    });
+  }
+
+  async #openVolume(
+    { environment }: OpenEnvironment,
+    entry: VolumeEntry,
+    credential: Credential,
+    readOnly: boolean,
+  ): Promise<ServedVolume> {
+    const { isHashedEntry, openHashedEntry } = await import('./hashed-volumes.ts');
+    if (isHashedEntry(entry)) return openHashedEntry(environment.store, entry);
+    const engine = await this.#parts.engine();
+    return engine.openVolume(environment, {
+      volumeId: new Uint8Array(Buffer.from(entry.volumeId, 'hex')),
+      keySource: await this.#parts.keySource(credential),
+      readOnly,
     });
   }
 
@@ -172,6 +185,7 @@ export function exportOf({ name, volume, listener }: HostedVolume): VolumeExport
     volumeId: volume.id,
     size: volume.size,
     readOnly: volume.readOnly,
+    protection: stateOf(volume).protection,
     socket: listener.address,
     uri: `nbd+unix:///${name}?socket=${listener.address}`,
   };

@@ -15,6 +15,8 @@ export interface VolumeEntry {
   readonly store: string;
   readonly volumeId: string;
   readonly key: KeyHint;
+  /** Only of a hashed image: `sha256:…`. The id is its beginning then, and the key `none`. */
+  readonly root?: string;
   /** An import or a copy that has not ended: the volume does not exist yet, only what was written of it. */
   readonly unfinished?: true;
 }
@@ -125,7 +127,8 @@ function volumesOf(json: unknown): Record<string, VolumeEntry> | undefined {
 
 function isEntry(entry: unknown): entry is VolumeEntry {
   if (!isRecord(entry)) return false;
-  const { unfinished, ...rest } = entry;
+  const { unfinished, root, ...rest } = entry;
+  if (root !== undefined && (typeof root !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(root))) return false;
   if (unfinished !== undefined && unfinished !== true) return false;
   if (!hasExactly(rest, ['store', 'volumeId', 'key'])) return false;
   const { store, volumeId, key } = rest;

@@ -39,16 +39,19 @@ import { announceBuild } from './hashed-markers.ts';
 export interface ImageSource {
   /** Bytes, at least 1. */
   readonly size: number;
-  /** Fills the range or fails with `source-changed`; never a short read. */
+  /** The first stretch at or behind `offset` that may hold data; undefined when only zeros follow. */
+  nextData(offset: number): { readonly offset: number; readonly length: number } | undefined;
+  /** Fills the range or fails; never a short read. */
   read(offset: number, length: number, target: Region, targetOffset: number): Promise<void>;
-  /** Fails with `source-changed` when the source is not what it was when it was opened. */
+  /** Fails when the source is not what it was when it was opened. */
   checkUnchanged(): Promise<void>;
 }
 
 export interface BuildOptions {
   readonly source: ImageSource;
   readonly random: Random;
-  readonly onProgress?: (done: number, total: number, unit: string) => void;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number, total: number, unit: string) => void) | undefined;
 }
 
 export interface BuildReport {
@@ -98,12 +101,16 @@ class Builder {
   }
 
   async build(): Promise<BuildReport> {
-    const { source, onProgress } = this.#options;
+    const { source, onProgress, signal } = this.#options;
+    let dataAt = 0;
     try {
       for (let offset = 0; offset < this.#size; offset += spanBytes) {
         const length = Math.min(spanBytes, this.#size - offset);
-        await source.read(offset, length, this.#input, domainBytes);
-        await this.#append(spanLevel + 1, await this.#span(length));
+        signal?.throwIfAborted();
+        if (dataAt <= offset) dataAt = source.nextData(offset)?.offset ?? this.#size;
+        const isHole = dataAt >= offset + length;
+        if (!isHole) await source.read(offset, length, this.#input, domainBytes);
+        await this.#append(spanLevel + 1, isHole ? zeroDigest : await this.#span(length));
         this.#throwFailure();
         onProgress?.(offset + length, this.#size, 'bytes');
       }

@@ -17,13 +17,15 @@ export const leafBytes = 16384;
 export const fanOut = 512;
 export const spanBytes = leafBytes * fanOut;
 export const digestBytes = 32;
+/** The digests of a full node. */
+export const tableBytes = fanOut * digestBytes;
 export const headerBytes = 16;
 /** What is hashed before a leaf or a node: one block of SHA-256. */
 export const domainBytes = 64;
 export const rootRecordBytes = 64;
 export const hashedVersion = 1;
-export const spanObjectBytesMax = headerBytes + fanOut * digestBytes + spanBytes;
-export const nodeObjectBytesMax = headerBytes + fanOut * digestBytes;
+export const spanObjectBytesMax = headerBytes + tableBytes + spanBytes;
+export const nodeObjectBytesMax = headerBytes + tableBytes;
 /** A span's level; leaves are level 0. */
 export const spanLevel = 1;
 

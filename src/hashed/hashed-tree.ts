@@ -29,6 +29,7 @@ import {
   rootRecordBytes,
   spanDataStart,
   spanLevel,
+  tableBytes,
   topLevelOf,
   zeroDigest,
 } from './hashed-format.ts';
@@ -103,7 +104,6 @@ export class HashedTree {
     this.#store = store;
     this.record = record;
     this.topLevel = topLevelOf(record.imageBytes);
-    const tableBytes = fanOut * digestBytes;
     this.#tablesMax = Math.max(1, Math.floor((options.tableBytesMax ?? hashedTableBytesMax) / tableBytes));
     this.#readersMax = Math.max(1, options.readersMax ?? hashedReadersMax);
   }

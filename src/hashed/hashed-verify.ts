@@ -46,7 +46,7 @@ export interface HashedVerifyReport {
 }
 
 export interface HashedVerifyOptions {
-  readonly onProgress?: (done: number, total: number, unit: string) => void;
+  readonly onProgress?: ((done: number, total: number, unit: string) => void) | undefined;
 }
 
 /** Throws when the store holds no such image, and when the store itself fails; what is damaged is a finding. */

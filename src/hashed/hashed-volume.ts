@@ -23,6 +23,7 @@ import {
   leafBytes,
   leafDigestOf,
   spanBytes,
+  tableBytes,
 } from './hashed-format.ts';
 import { HashedTree, readRootRecord } from './hashed-tree.ts';
 import type { HashedTreeOptions, Span } from './hashed-tree.ts';
@@ -76,6 +77,11 @@ export class HashedVolume implements BlockDevice {
     this.root = formatRoot(root);
     this.id = toHex(root.subarray(0, 16));
     this.size = Math.ceil(imageBytes / blockBytes) * blockBytes;
+  }
+
+  /** Memory that checked digests take. */
+  get tableBytes(): number {
+    return this.#tree.cachedTables * tableBytes;
   }
 
   info(): HashedInfo {

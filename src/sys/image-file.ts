@@ -1,31 +1,25 @@
 /**
- * A file or a block device, read as the source of an image. Never writes; keeps watch that the file is
- * the same at the end as it was at the beginning.
+ * A file or a block device as the source of a hashed image: only ever read, and watched for a change
+ * while it is.
  */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { constants, readFileSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { CaissonError, messageOf } from '../lib/errors.ts';
 import type { Region } from '../lib/region.ts';
-
-interface Identity {
-  readonly size: number;
-  readonly changed: bigint; // nanoseconds
-}
+import { nextDataOfFile } from './seek.ts';
+import type { DataStretch } from './seek.ts';
 
 export async function openImageFile(path: string): Promise<ImageFile> {
-  let file: FileHandle;
   try {
-    // A pipe without a writer would otherwise block the opening for ever.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const before = await stat(path, { bigint: true });
+    if (!before.isFile() && !before.isBlockDevice()) throw notReadable(path);
+    // A block device is taken exclusively, which the kernel refuses while it is mounted.
+    const flags = constants.O_RDONLY | (before.isBlockDevice() ? constants.O_EXCL : 0);
+    return new ImageFile(path, await open(path, flags), before);
   } catch (error) {
-    throw unreadable(path, error);
-  }
-  try {
-    return new ImageFile(path, file, await identify(path, file));
-  } catch (error) {
-    await file.close();
-    throw error;
+    throw sourceError(path, error);
   }
 }
 
@@ -33,32 +27,42 @@ export class ImageFile {
   readonly size: number;
   readonly #path: string;
   readonly #file: FileHandle;
-  readonly #identity: Identity;
+  readonly #before: BigIntStats;
 
-  constructor(path: string, file: FileHandle, identity: Identity) {
+  constructor(path: string, file: FileHandle, before: BigIntStats) {
     this.#path = path;
     this.#file = file;
-    this.#identity = identity;
-    this.size = identity.size;
+    this.#before = before;
+    this.size = before.isFile() ? Number(before.size) : deviceBytes(before, path);
   }
 
+  /** The first stretch at or behind `offset` that may hold data; undefined when only zeros follow. */
+  nextData(offset: number): DataStretch | undefined {
+    return nextDataOfFile(this.#file.fd, offset, this.size);
+  }
+
+  /** Fills the range or fails. */
   async read(offset: number, length: number, target: Region, targetOffset: number): Promise<void> {
-    let done = 0;
-    while (done < length) {
+    for (let done = 0; done < length;) {
       const { bytesRead } = await this.#file
         .read(target.bytes, targetOffset + done, length - done, offset + done)
         .catch((error: unknown) => {
-          throw unreadable(this.#path, error);
+          throw sourceError(this.#path, error);
         });
-      if (bytesRead === 0) throw changed(this.#path, `it ends at ${offset + done} and had ${this.size} bytes`);
+      if (bytesRead === 0) throw endedEarly(this.#path, offset + done, this.size);
       done += bytesRead;
     }
   }
 
+  /** Of a block device nobody can tell; it was opened exclusively. */
   async checkUnchanged(): Promise<void> {
-    const now = await identify(this.#path, this.#file);
-    if (now.size !== this.#identity.size) throw changed(this.#path, `it has ${now.size} bytes and had ${this.size}`);
-    if (now.changed !== this.#identity.changed) throw changed(this.#path, 'it was written to');
+    const now = await this.#file.stat({ bigint: true });
+    const { size, mtimeNs } = this.#before;
+    if (!this.#before.isFile() || (now.size === size && now.mtimeNs === mtimeNs)) return;
+    throw new CaissonError('invalid', 'import-source-changed', `${this.#path} was changed while it was read`, {
+      remedy: 'No image was made of it. Stop whatever writes to it, and try again.',
+      details: { path: this.#path },
+    });
   }
 
   async close(): Promise<void> {
@@ -66,47 +70,56 @@ export class ImageFile {
   }
 }
 
-async function identify(path: string, file: FileHandle): Promise<Identity> {
-  const stat = await file.stat({ bigint: true });
-  if (stat.isFile()) return { size: Number(stat.size), changed: stat.mtimeNs };
-  // The times of a device's node say nothing about its content.
-  if (stat.isBlockDevice()) return { size: await endOf(file), changed: 0n };
-  throw new CaissonError('invalid', 'argument-invalid', `${path} is neither a file nor a block device`, {
+/** node:fs has no size for a block device; sysfs counts in sectors of 512 bytes whatever the device has. */
+function deviceBytes({ rdev }: BigIntStats, path: string): number {
+  const major = Number((rdev >> 8n) & 0xfffn);
+  const minor = Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n));
+  try {
+    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+  } catch (error) {
+    throw new CaissonError(
+      'io',
+      'import-source-invalid',
+      `the size of ${path} cannot be found out: ${messageOf(error)}`,
+      {
+        remedy: 'Mount sysfs.',
+        cause: error,
+      },
+    );
+  }
+}
+
+function notReadable(path: string): CaissonError {
+  return new CaissonError('invalid', 'import-source-invalid', `${path} is neither a file nor a block device`, {
     remedy: 'Give an image file, a block device or a directory; save what a pipe delivers in a file first.',
     details: { path },
   });
 }
 
-/** Node tells no size of a block device: the end is where nothing can be read any more. */
-async function endOf(file: FileHandle): Promise<number> {
-  const byte = new Uint8Array(1);
-  const isInside = async (offset: number): Promise<boolean> => (await file.read(byte, 0, 1, offset)).bytesRead === 1;
-  if (!(await isInside(0))) return 0;
-  let inside = 0;
-  let outside = 512;
-  while (outside < Number.MAX_SAFE_INTEGER / 2 && (await isInside(outside))) {
-    inside = outside;
-    outside *= 2;
-  }
-  while (outside - inside > 1) {
-    const middle = inside + Math.floor((outside - inside) / 2);
-    if (await isInside(middle)) inside = middle;
-    else outside = middle;
-  }
-  return outside;
-}
-
-function unreadable(path: string, error: unknown): CaissonError {
-  return new CaissonError('io', 'store-io', `the source ${path} cannot be read: ${messageOf(error)}`, {
-    remedy: 'Check the path and the rights to it.',
-    details: { path },
-    cause: error,
+function endedEarly(path: string, at: number, size: number): CaissonError {
+  return new CaissonError('io', 'import-ended-early', `${path} ended after ${at} of ${size} bytes`, {
+    remedy: 'No image was made of it. Stop whatever writes to it, and try again.',
+    details: { path, bytes: at, size },
   });
 }
 
-function changed(path: string, how: string): CaissonError {
-  return new CaissonError('transient', 'source-changed', `${path} changed while it was read: ${how}`, {
-    remedy: 'No image was made. Stop what writes to it, or take a copy or snapshot of it, and try again.',
-    details: { path },
-  });
+function sourceError(path: string, error: unknown): CaissonError {
+  if (error instanceof CaissonError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  const about = { details: { path, errno: code ?? '' }, cause: error };
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    const remedy = 'Check the path of the source.';
+    return new CaissonError('invalid', 'import-source-missing', `there is no ${path}`, { ...about, remedy });
+  }
+  if (code === 'EBUSY') {
+    const remedy = 'Unmount it first: what changes while it is read would be torn.';
+    const message = `${path} is mounted or otherwise in use`;
+    return new CaissonError('fenced', 'import-source-busy', message, { ...about, remedy });
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    const remedy = 'Run the command as a user who may read it.';
+    return new CaissonError('denied', 'permission-missing', `not permitted to read ${path}`, { ...about, remedy });
+  }
+  const remedy = 'No image was made of it. Look in the kernel log for the device.';
+  return new CaissonError('io', 'store-io', `cannot read ${path}: ${messageOf(error)}`, { ...about, remedy });
 }

@@ -22,6 +22,7 @@ export function imageSource(
         if (first < last) target.bytes.set(bytes.subarray(first - at, last - at), targetOffset + first - offset);
       }
     },
+    nextData: (offset) => ({ offset, length: size - offset }),
     checkUnchanged: async () => undefined,
   };
 }

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { checkName } from '../../lib/names.ts';
 import type { RunCommand } from '../command.ts';
 import { textOption, unlockingKey } from '../keys.ts';
+import { protectionNote } from '../protection.ts';
 import { requireDaemon } from '../reach.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
@@ -16,5 +17,5 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     readOnly: options['readOnly'] === true,
     ...(socket === undefined ? {} : { socket: resolve(socket) }),
   });
-  context.output.result(attached, () => `serving ${name} at ${attached.uri}`);
+  context.output.result(attached, () => `serving ${name}${protectionNote(attached.protection)} at ${attached.uri}`);
 };

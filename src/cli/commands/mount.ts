@@ -4,6 +4,7 @@ import type { Operations } from '../../admin/operations.ts';
 import { checkName } from '../../lib/names.ts';
 import type { CommandContext, RunCommand } from '../command.ts';
 import { textOption, unlockingKey } from '../keys.ts';
+import { protectionNote } from '../protection.ts';
 import { requireDaemon } from '../reach.ts';
 
 export const run: RunCommand = async (context, [name = '', directory = ''], options) => {
@@ -26,7 +27,7 @@ export const run: RunCommand = async (context, [name = '', directory = ''], opti
       ...(makeFileSystem === undefined ? {} : { makeFileSystem }),
     });
     context.output.result(mounted, () =>
-      [...mounted.notes, `mounted ${name} (${mounted.fileSystem}) on ${mounted.directory} by ${mounted.via}`].join(
+      [...mounted.notes, `mounted ${name}${protectionNote(mounted.protection)} (${mounted.fileSystem}) on ${mounted.directory} by ${mounted.via}`].join(
         '\n',
       ),
     );

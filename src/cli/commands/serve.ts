@@ -5,6 +5,7 @@ import { CaissonError } from '../../lib/errors.ts';
 import { checkName } from '../../lib/names.ts';
 import type { CommandOptions, RunCommand } from '../command.ts';
 import { keyFromOptions, textOption, unlockingKey } from '../keys.ts';
+import { protectionNote } from '../protection.ts';
 
 export const run: RunCommand = async (context, names, options) => {
   names.forEach(checkName);
@@ -34,7 +35,10 @@ export const run: RunCommand = async (context, names, options) => {
     onReady: (ready) =>
       context.output.result({ ready: true, ...ready, tcp: ready.tcp ?? null }, () =>
         [
-          ...ready.volumes.map(({ name, uri, readOnly }) => `serving ${name}${readOnly ? ' read-only' : ''} at ${uri}`),
+          ...ready.volumes.map(
+            ({ name, uri, readOnly, protection }) =>
+              `serving ${name}${protectionNote(protection)}${readOnly ? ' read-only' : ''} at ${uri}`,
+          ),
           ...(ready.tcp === undefined ? [] : [`listening on ${ready.tcp}`]),
           'ready',
         ].join('\n'),

@@ -3,6 +3,7 @@ import type { DaemonStatus } from '../../admin/schema.ts';
 import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
 import { table } from '../output.ts';
+import { protectionNote } from '../protection.ts';
 import { requireDaemon } from '../reach.ts';
 
 export const run: RunCommand = async (context, _args, options) => {
@@ -23,7 +24,7 @@ function describe(status: DaemonStatus): string {
   const rows = status.volumes.map((volume) => [
     volume.name,
     formatBytes(volume.size),
-    volume.latched === null ? (volume.readOnly ? 'read-only' : 'good') : `LATCHED: ${volume.latched}`,
+    `${volume.latched === null ? (volume.readOnly ? 'read-only' : 'good') : `LATCHED: ${volume.latched}`}${protectionNote(volume.protection)}`,
     formatBytes(volume.bytesRead),
     formatBytes(volume.bytesWritten),
     volume.mountedOn ?? '-',

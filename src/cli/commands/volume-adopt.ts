@@ -8,6 +8,7 @@ import { askSecret, isInteractive } from '../terminal.ts';
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const volumeId = textOption(options, 'id');
+  const root = textOption(options, 'root');
   const acceptMissingAnchor = options['acceptMissingAnchor'] === true;
   const given = keyFromOptions(options);
   let credential = given?.credential;
@@ -22,6 +23,11 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     acceptMissingAnchor,
     ...(volumeId === undefined ? {} : { volumeId: volumeId.toLowerCase() }),
     ...(given === undefined ? {} : { key: given.hint }),
+    ...(root === undefined ? {} : { root: root.toLowerCase() }),
   });
-  context.output.result(adopted, () => `${name} is volume ${adopted.public.volumeId} in ${adopted.store}`);
+  context.output.result(adopted, () =>
+    root === undefined
+      ? `${name} is volume ${adopted.public.volumeId} in ${adopted.store}`
+      : `${name} is the hashed volume ${adopted.hashed?.root ?? root} in ${adopted.store}`,
+  );
 };

@@ -5,6 +5,7 @@ import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
 import { namesKey, unlockingKey } from '../keys.ts';
 import { table } from '../output.ts';
+import { protectionText } from '../protection.ts';
 import { operationsFor } from '../reach.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
@@ -16,22 +17,30 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   context.output.result(details, () => describe(details));
 };
 
-export function describe({ name, store, open, public: shown, sealed }: VolumeDetails): string {
+export function describe({ name, store, open, public: shown, sealed, hashed }: VolumeDetails): string {
   const rows: string[][] = [
     ['name', name],
     ['id', shown.volumeId],
     ['store', store],
     ['state', open ? 'open in the daemon' : 'closed'],
-    [
-      'protection',
-      shown.protection === 'none' ? 'none: anyone who reaches the store can read and change it' : 'sealed',
-    ],
+    ['protection', protectionText(shown.protection)],
     ['format', String(shown.formatVersion)],
+  ];
+  if (hashed !== undefined) {
+    return table([
+      ...rows,
+      ['root', hashed.root],
+      ['size', `${formatBytes(hashed.imageBytes)} (${hashed.imageBytes} bytes)`],
+      ['data', formatBytes(hashed.dataBytes)],
+      ['objects', `${shown.objectCount}, ${formatBytes(shown.objectBytes)}; some may be shared with other images`],
+    ]);
+  }
+  rows.push(
     ['manifest', `${shown.manifestNumber} (${shown.manifestDigest})`],
     ['writer', `epoch ${shown.epoch}, key ${shown.writerKey}`],
     ['objects', `${shown.objectCount}, ${formatBytes(shown.objectBytes)}`],
     ...shown.keySlots.map(({ slot, kind, description }) => [`key ${slot}`, `${kind}: ${description}`]),
-  ];
+  );
   if (sealed === null) return table([...rows, ['size', 'sealed; show it with --unlock']]);
   rows.push(
     ['size', `${formatBytes(sealed.size)} (${sealed.size} bytes)`],

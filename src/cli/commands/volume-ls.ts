@@ -10,11 +10,11 @@ export const run: RunCommand = async (context) => {
   context.output.result({ volumes: listed }, () => {
     if (listed.length === 0)
       return 'no volumes; create one with "caisson volume create NAME --size 10GiB --store dir:/some/folder"';
-    const rows = listed.map(({ name, open, unfinished, key, volumeId, store }) => [
+    const rows = listed.map(({ name, open, unfinished, key, volumeId, root, store }) => [
       name,
       unfinished === true ? 'unfinished' : open ? 'open' : 'closed',
-      key.kind,
-      volumeId,
+      root !== undefined ? 'hashed' : key.kind === 'none' ? 'none (UNPROTECTED)' : key.kind,
+      root ?? volumeId,
       store,
     ]);
     return table([['NAME', 'STATE', 'KEY', 'ID', 'STORE'], ...rows]);

@@ -8,15 +8,29 @@ import { askLine, isInteractive } from '../terminal.ts';
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const aliasOnly = options['keepData'] === true;
+  const deleteObjects = options['deleteObjects'] === true;
+  const force = options['force'] === true;
   const operations = await operationsFor(context, name);
   const { volumes } = await operations.listVolumes({});
   const volume = volumes.find((candidate) => candidate.name === name);
-  if (volume !== undefined && options['yes'] !== true) await confirm(name, volume.store, aliasOnly);
-  const { removedObjects } = await operations.removeVolume({ name, aliasOnly });
+  if (volume !== undefined && options['yes'] !== true) {
+    await confirm(name, volume.store, aliasOnly || (volume.root !== undefined && !deleteObjects));
+  }
+  checkImageOptions(name, volume?.root !== undefined, aliasOnly, deleteObjects || force);
+  const { removedObjects } = await operations.removeVolume({ name, aliasOnly, deleteObjects, force });
   context.output.result({ name, removedObjects }, () =>
-    aliasOnly ? `forgot the name ${name}; its data is as it was` : `removed ${name} with ${removedObjects} objects`,
+    removedObjects === 0 ? `forgot the name ${name}; its data is as it was` : `removed ${name} with ${removedObjects} objects`,
   );
 };
+
+/** The objects of an image may be needed by others: they go only when that is asked for. */
+function checkImageOptions(name: string, isImage: boolean, aliasOnly: boolean, hasImageOptions: boolean): void {
+  if (!hasImageOptions || (isImage && !aliasOnly)) return;
+  const message = isImage ? '--keep-data contradicts --delete-objects' : `${name} is no hashed volume`;
+  throw new CaissonError('invalid', 'argument-invalid', message, {
+    remedy: '--delete-objects and --force go with a hashed volume, without --keep-data.',
+  });
+}
 
 async function confirm(name: string, store: string, aliasOnly: boolean): Promise<void> {
   if (!isInteractive()) {

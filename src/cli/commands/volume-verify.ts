@@ -40,6 +40,7 @@ const freshnessText: Readonly<Record<VerifyAnswer['freshness'], string>> = {
 };
 
 function describe(name: string, report: VerifyAnswer): string {
+  if (report.root !== undefined) return describeImage(name, report.root, report);
   const rows = [
     ['checked', report.public ? 'digests and signatures (no key)' : 'everything, with the key'],
     ['manifests', `${report.manifestsChecked}, newest ${report.manifestNumber} (${report.manifestDigest})`],
@@ -51,7 +52,20 @@ function describe(name: string, report: VerifyAnswer): string {
       : [['remains', `${report.orphans.length} objects that nothing needs (harmless)`]]),
     ...report.findings.map(({ code, object, message }) => [code, printable(`${object}: ${message}`)]),
   ];
-  const isSound = report.findings.length === 0;
-  const verdict = isSound ? `${name} is sound` : `${name} is NOT sound: ${report.findings.length} findings`;
-  return `${table(rows)}\n${verdict}`;
+  return `${table(rows)}\n${verdictOf(name, report)}`;
+}
+
+function describeImage(name: string, root: string, report: VerifyAnswer): string {
+  const rows = [
+    ['checked', 'every byte, against the root; no key is needed'],
+    ['root', root],
+    ['objects', `${report.objectsChecked}, ${formatBytes(report.objectBytes)}`],
+    ['freshness', 'the root is the state: choosing the newest root is up to whoever hands it out'],
+    ...report.findings.map(({ code, object, message }) => [code, printable(`${object}: ${message}`)]),
+  ];
+  return `${table(rows)}\n${verdictOf(name, report)}`;
+}
+
+function verdictOf(name: string, { findings }: VerifyAnswer): string {
+  return findings.length === 0 ? `${name} is sound` : `${name} is NOT sound: ${findings.length} findings`;
 }

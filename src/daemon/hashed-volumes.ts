@@ -1,0 +1,206 @@
+/**
+ * Operations on hashed images (spec/hashed-format.md): made of a directory, a file or a device, named
+ * here by an alias that holds nothing but store and root, and opened by the root alone.
+ */
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { OperationProgress, OperationRequest, OperationResponse } from '../admin/operations.ts';
+import type { VolumeDetails } from '../admin/schema.ts';
+import { systemRandom } from '../crypto/random.ts';
+import { createHashed } from '../hashed/hashed-builder.ts';
+import { describeHashed } from '../hashed/hashed-describe.ts';
+import type { HashedDescription } from '../hashed/hashed-describe.ts';
+import { hashedVersion, parseRoot } from '../hashed/hashed-format.ts';
+import { removeHashed } from '../hashed/hashed-removal.ts';
+import { verifyHashed } from '../hashed/hashed-verify.ts';
+import { openHashed } from '../hashed/hashed-volume.ts';
+import type { HashedVolume } from '../hashed/hashed-volume.ts';
+import { systemClock } from '../lib/clock.ts';
+import { CaissonError } from '../lib/errors.ts';
+import { toHex } from '../lib/hex.ts';
+import type { Store } from '../store/store.ts';
+import { makeErofsImage } from '../sys/erofs-image.ts';
+import { openImageFile } from '../sys/image-file.ts';
+import type { OperationsContext } from './operations-context.ts';
+import { closing } from './volume-details.ts';
+import type { VolumeEntry } from './volume-names.ts';
+
+/** The entry of an image: its id is the beginning of its root. */
+export type HashedEntry = VolumeEntry & { readonly root: string };
+
+export function isHashedEntry(entry: VolumeEntry): entry is HashedEntry {
+  return entry.root !== undefined;
+}
+
+export function openHashedEntry(store: Store, entry: HashedEntry): Promise<HashedVolume> {
+  return openHashed(store, parseRoot(entry.root));
+}
+
+export async function createHashedVolume(
+  context: OperationsContext,
+  request: OperationRequest<'createHashedVolume'>,
+  onProgress: OperationProgress | undefined,
+  signal: AbortSignal | undefined,
+): Promise<OperationResponse<'createHashedVolume'>> {
+  const { parts, names } = context;
+  const { name, from } = request;
+  names.checkFree(name);
+  const storeUrl = request.store ?? parts.configuration.store;
+  if (storeUrl === undefined) {
+    throw new CaissonError('invalid', 'argument-invalid', 'no store was given', {
+      remedy: 'Say where with --store dir:/some/folder, or set "store" in the configuration.',
+    });
+  }
+  return withImageOf(from, signal, async (imagePath) => {
+    const source = await openImageFile(imagePath);
+    return closing(
+      () => source.close(),
+      () =>
+        withStore(context, storeUrl, true, async (store) => {
+          const { root, ...report } = await createHashed(store, { source, random: systemRandom, onProgress, signal });
+          const entry = entryOf(store, root);
+          const volume = detailsOfHashed(name, entry, await describeHashed(store, parseRoot(root)), false);
+          await names.add(name, entry);
+          return { volume, root, ...report };
+        }),
+    );
+  });
+}
+
+/** Names an image that exists already; the root was checked against the store. */
+export async function adoptHashedVolume(
+  context: OperationsContext,
+  name: string,
+  storeUrl: string,
+  root: string,
+): Promise<VolumeDetails> {
+  context.names.checkFree(name);
+  const digest = parseRoot(root);
+  return withStore(context, storeUrl, false, async (store) => {
+    const description = await describeHashed(store, digest);
+    const entry = entryOf(store, description.root);
+    await context.names.add(name, entry);
+    return detailsOfHashed(name, entry, description, false);
+  });
+}
+
+export async function inspectHashedVolume(
+  context: OperationsContext,
+  name: string,
+  entry: HashedEntry,
+): Promise<VolumeDetails> {
+  const isOpen = context.daemon?.host.get(name) !== undefined;
+  return withStore(context, entry.store, false, async (store) =>
+    detailsOfHashed(name, entry, await describeHashed(store, parseRoot(entry.root)), isOpen),
+  );
+}
+
+/** The same with and without a key: there is none. */
+export async function verifyHashedVolume(
+  context: OperationsContext,
+  entry: HashedEntry,
+  onProgress: OperationProgress | undefined,
+): Promise<OperationResponse<'verifyVolume'>> {
+  return withStore(context, entry.store, false, async (store) => {
+    const report = await verifyHashed(store, parseRoot(entry.root), { onProgress });
+    const { objectsChecked, objectBytes, leavesChecked, findings } = report;
+    return {
+      ...{ volumeId: entry.volumeId, public: true, root: entry.root, objectsChecked, objectBytes },
+      ...{ manifestNumber: 0, manifestDigest: hexOf(entry), writerKey: '', manifestsChecked: 0 },
+      ...{ unitsChecked: leavesChecked, orphans: [], findings: [...findings], freshness: 'not-checked' as const },
+    };
+  });
+}
+
+/** The alias goes; objects go only when that was asked for, and only those that no other image needs. */
+export async function removeHashedVolume(
+  context: OperationsContext,
+  request: OperationRequest<'removeVolume'>,
+  entry: HashedEntry,
+): Promise<{ removedObjects: number }> {
+  const { names } = context;
+  const { name, deleteObjects = false, force = false } = request;
+  let removedObjects = 0;
+  if (deleteObjects) {
+    for (const [other, { store, root }] of names.list()) {
+      if (other !== name && store === entry.store && root === entry.root) throw stillNamed(name, other);
+    }
+    ({ removedObjects } = await withStore(context, entry.store, false, (store) =>
+      removeHashed(store, parseRoot(entry.root), { force }),
+    ));
+  }
+  await names.remove(name);
+  return { removedObjects };
+}
+
+/** A directory becomes an image file for as long as `use` runs; anything else is one already. */
+async function withImageOf<Value>(
+  from: string,
+  signal: AbortSignal | undefined,
+  use: (imagePath: string) => Promise<Value>,
+): Promise<Value> {
+  const isDirectory = await stat(from).then(
+    (found) => found.isDirectory(),
+    () => false, // opening it as a file says what is wrong
+  );
+  if (!isDirectory) return use(from);
+  const folder = await mkdtemp(path.join(tmpdir(), 'caisson-image-'));
+  try {
+    const imagePath = path.join(folder, 'image.erofs');
+    try {
+      await makeErofsImage(from, imagePath, systemClock);
+    } catch (error) {
+      signal?.throwIfAborted(); // an interruption ends the program too
+      throw error;
+    }
+    return await use(imagePath);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function withStore<Value>(
+  { parts, log }: OperationsContext,
+  storeUrl: string,
+  create: boolean,
+  use: (store: Store) => Promise<Value>,
+): Promise<Value> {
+  const opened = await parts.openEnvironment(storeUrl, { create, log });
+  return closing(
+    () => opened.close(),
+    () => use(opened.environment.store),
+  );
+}
+
+function entryOf(store: Store, root: string): HashedEntry {
+  return { store: store.url, volumeId: toHex(parseRoot(root).subarray(0, 16)), key: { kind: 'none' }, root };
+}
+
+function hexOf(entry: HashedEntry): string {
+  return toHex(parseRoot(entry.root));
+}
+
+function detailsOfHashed(
+  name: string,
+  entry: HashedEntry,
+  { imageBytes, dataBytes, objectCount, objectBytes }: HashedDescription,
+  open: boolean,
+): VolumeDetails {
+  return {
+    ...{ name, store: entry.store, open, sealed: null },
+    public: {
+      ...{ volumeId: entry.volumeId, formatVersion: hashedVersion, protection: 'hashed', objectCount, objectBytes },
+      // It has no writer and no states: the root says everything.
+      ...{ epoch: 0, manifestNumber: 0, manifestDigest: hexOf(entry), writerKey: '', keySlots: [] },
+    },
+    hashed: { root: entry.root, imageBytes, dataBytes },
+  };
+}
+
+function stillNamed(name: string, other: string): CaissonError {
+  return new CaissonError('fenced', 'volume-busy', `${name} and ${other} are the same image: ${other} still needs it`, {
+    remedy: `Remove the name alone with "caisson volume rm ${name}", or ${other} first.`,
+    details: { name, other },
+  });
+}
