@@ -70,12 +70,6 @@ export const importRules: readonly ImportRule[] = [
     'the engine sees stores, anchors and key sources by contract and knows no protocol',
   ),
   row(
-    'hashed',
-    ['lib', 'crypto', 'store/store.ts', 'store/paths.ts', 'export/block-device.ts'],
-    [],
-    'a peer of volume/: images without keys, known by their root',
-  ),
-  row(
     'backup',
     [
       ...['lib', 'crypto', 'manifest', 'store/store.ts', 'store/paths.ts'],

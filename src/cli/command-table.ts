@@ -64,15 +64,18 @@ const volumeCommands: readonly CommandSpec[] = [
     arguments: [name],
     options: [
       { ...size, isRequired: false },
-      { flags: '--from <source>', description: 'with --protection hashed: a directory, an image file or a block device' },
+      {
+        flags: '--from <source>',
+        description: 'with --protection hashed: a directory, an image file or a block device',
+      },
       ...newVolumeOptions.map((option) => (option === protection ? protectionOrHashed : option)),
       ...keyOptions,
     ],
     examples: [
       'caisson volume create data --size 10GiB --store dir:/srv/volumes',
       'caisson volume create data --size 512M --store /srv/volumes --key-file /etc/caisson/data.key',
-      'caisson volume create model --protection hashed --from ./model --store dir:/srv/volumes',
       'caisson volume create data --size 100GiB --store block:/dev/sdb',
+      'caisson volume create model --protection hashed --from ./model --store dir:/srv/volumes',
     ],
     load: () => import('./commands/volume-create.ts'),
   },

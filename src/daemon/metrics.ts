@@ -71,7 +71,8 @@ export function createMetrics(host: VolumeHost): () => Promise<string> {
       registers: [registry],
       collect() {
         counter.reset();
-        for (const { name: volume, volume: opened } of host.list()) counter.inc({ volume }, read(stateOf(opened).stats));
+        for (const { name: volume, volume: opened } of host.list())
+          counter.inc({ volume }, read(stateOf(opened).stats));
       },
     });
   }

@@ -89,7 +89,6 @@ export type ErrorCode =
   | 'range-outside'
   | 'limit-exceeded'
   | 'timeout'
-  | 'source-changed' // what an image is made of changed or ended while it was read
   // exports, daemon, command line
   | 'socket-in-use'
   | 'protocol-violation'

@@ -27,9 +27,10 @@ export const run: RunCommand = async (context, [name = '', directory = ''], opti
       ...(makeFileSystem === undefined ? {} : { makeFileSystem }),
     });
     context.output.result(mounted, () =>
-      [...mounted.notes, `mounted ${name}${protectionNote(mounted.protection)} (${mounted.fileSystem}) on ${mounted.directory} by ${mounted.via}`].join(
-        '\n',
-      ),
+      [
+        ...mounted.notes,
+        `mounted ${name}${protectionNote(mounted.protection)} (${mounted.fileSystem}) on ${mounted.directory} by ${mounted.via}`,
+      ].join('\n'),
     );
   } catch (error) {
     if (running === undefined) await stopIfIdle(daemon);

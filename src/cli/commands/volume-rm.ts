@@ -19,7 +19,9 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   checkImageOptions(name, volume?.root !== undefined, aliasOnly, deleteObjects || force);
   const { removedObjects } = await operations.removeVolume({ name, aliasOnly, deleteObjects, force });
   context.output.result({ name, removedObjects }, () =>
-    removedObjects === 0 ? `forgot the name ${name}; its data is as it was` : `removed ${name} with ${removedObjects} objects`,
+    removedObjects === 0
+      ? `forgot the name ${name}; its data is as it was`
+      : `removed ${name} with ${removedObjects} objects`,
   );
 };
 
