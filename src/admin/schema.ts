@@ -210,6 +210,32 @@ const fillReport = z.object({
   seconds: z.number(),
 });
 
+const exportReport = z.object({
+  volumeId,
+  manifestNumber: z.number(),
+  manifestDigest: z.string(),
+  /** Number of the manifest that an incremental backup starts from. */
+  base: z.number().nullable(),
+  objects: z.number(),
+  bytes: byteCount,
+  /** How often the writer made the export begin anew, within the stream. */
+  restarts: z.number(),
+  seconds: z.number(),
+});
+
+const importReport = z.object({
+  volumeId,
+  store: z.string(),
+  manifestNumber: z.number(),
+  manifestDigest: z.string(),
+  base: z.number().nullable(),
+  createdObjects: z.number(),
+  presentObjects: z.number(),
+  bytes: byteCount,
+  wasPresent: z.boolean(),
+  seconds: z.number(),
+});
+
 const nothing = z.strictObject({});
 const done = z.object({});
 const newVolume = {
@@ -267,6 +293,8 @@ export const operationSchemas = {
       /** Names a hashed image; nothing else is needed then. */
       root: rootText.optional(),
       key: keyHint.optional(),
+      /** Formats a block device although something else is on it. */
+      overwriteDevice: z.boolean().optional(),
       /** Opens it once although no anchor here knows it, so that the anchor knows it from then on. */
       acceptMissingAnchor: z.boolean(),
     }),
@@ -294,6 +322,26 @@ export const operationSchemas = {
     remote: true,
     progress: true,
   },
+  exportBackup: {
+    request: z.strictObject({
+      ...withKey,
+      /** An absolute path, or "-" for standard output. */
+      to: z.string().min(1).max(4096),
+      /** NUMBER, NUMBER:DIGEST, or the path of an earlier backup. */
+      since: z.string().min(1).max(4096).optional(),
+    }),
+    response: exportReport,
+    remote: false,
+    progress: true,
+  },
+  importBackup: {
+    request: z.strictObject({ from: z.string().min(1).max(4096), store: z.string().max(4096) }),
+    response: importReport,
+    remote: false,
+    progress: true,
+  },
+  /** Publishes what was written to an open volume; of any other there is nothing to publish. */
+  checkpointVolume: { request: z.strictObject({ name }), response: done, remote: true, progress: false },
   inspectVolume: {
     request: z.strictObject({ ...withKey, unlock: z.boolean() }),
     response: volumeDetails,

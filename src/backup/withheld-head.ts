@@ -3,11 +3,11 @@
  * revealed. A volume exists by its head alone, so whatever interrupts the work before leaves objects that
  * nothing names, and nobody can take half a volume for a whole one.
  */
-import { equalBytes } from '../crypto/digest.ts';
 import { assert } from '../lib/assert.ts';
-import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { CaissonError } from '../lib/errors.ts';
 import { parseKey } from '../store/paths.ts';
 import type { ObjectInfo, ObjectReader, SpoolArea, Store, VersionedObject, WriterLock } from '../store/store.ts';
+import { swapExact } from './swap-exact.ts';
 
 export class WithheldHeadStore implements Store {
   readonly #store: Store;
@@ -26,23 +26,11 @@ export class WithheldHeadStore implements Store {
     return this.#store.isRemote;
   }
 
-  /** The volume exists from here on. A lost answer is forgiven: our own bytes under the key are success. */
+  /** The volume exists from here on. */
   async reveal(): Promise<void> {
     assert(this.#withheld !== undefined, 'a head was made');
     const { key, bytes } = this.#withheld;
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await this.#store.swap(key, null, bytes);
-        return;
-      } catch (error) {
-        if (isCaissonError(error, 'object-changed')) {
-          const found = await this.#store.getVersioned(key, bytes.length);
-          if (equalBytes(found.bytes, bytes)) return;
-          throw error;
-        }
-        if (attempt > 0) throw error;
-      }
-    }
+    await swapExact(this.#store, key, null, bytes);
   }
 
   async getVersioned(key: string, bytesMax: number): Promise<VersionedObject> {

@@ -132,6 +132,36 @@ const volumeCommands: readonly CommandSpec[] = [
     load: () => import('./commands/volume-copy.ts'),
   },
   {
+    path: 'volume export',
+    summary: 'write a sealed backup of a volume, whole or since an earlier one',
+    arguments: [name],
+    options: [
+      { flags: '--to <file>', description: 'a new file, or "-" for a pipe', isRequired: true },
+      {
+        flags: '--since <base>',
+        description: 'only what is new since an earlier backup: its file, or its NUMBER:DIGEST as export printed it',
+      },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson volume export data --to /mnt/backup/data-1.caisson',
+      'caisson volume export data --to data-2.caisson --since data-1.caisson',
+      'caisson volume export data --to - | ssh host caisson volume import-backup --from - --store dir:/srv/backup',
+    ],
+    load: () => import('./commands/volume-export.ts'),
+  },
+  {
+    path: 'volume import-backup',
+    summary: 'bring a backup into a store; needs no key',
+    arguments: [],
+    options: [
+      { flags: '--from <file>', description: 'a backup, or "-" for a pipe', isRequired: true },
+      { flags: '--store <url>', description: 'the store that is to hold the volume', isRequired: true },
+    ],
+    examples: ['caisson volume import-backup --from data-1.caisson --store dir:/srv/backup'],
+    load: () => import('./commands/volume-import-backup.ts'),
+  },
+  {
     path: 'volume ls',
     summary: 'list the volumes that have a name here',
     arguments: [],

@@ -30,6 +30,11 @@ export class Output {
     write(1, this.format === 'json' ? JSON.stringify(value) : text());
   }
 
+  /** A result where standard output carries data. */
+  beside(value: unknown, text: () => string): void {
+    write(2, this.format === 'json' ? JSON.stringify(value) : text());
+  }
+
   /** A script or a metrics page: the same in either format. */
   verbatim(text: string): void {
     write(1, text.replace(/\n$/, ''));

@@ -63,6 +63,16 @@ export function createOperations(context: OperationsContext): Operations {
         signal,
       );
     },
+    exportBackup: async (request, onProgress, signal) =>
+      (await import('./backups/backups.ts')).exportBackup(context, request, onProgress, signal),
+    importBackup: async (request, onProgress, signal) =>
+      (await import('./backups/backups.ts')).importBackup(context, request, onProgress, signal),
+    checkpointVolume: async ({ name }) => {
+      names.find(name);
+      const hosted = volumes.host?.get(name);
+      if (hosted !== undefined && !hosted.volume.readOnly) await hosted.volume.checkpoint();
+      return {};
+    },
     inspectVolume: async ({ name, credential, unlock }) => volumes.inspect(name, credential, unlock),
     resizeVolume: async ({ name, size, credential }) => {
       checkVolumeSize(size);

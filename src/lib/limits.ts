@@ -225,12 +225,53 @@ export const idleMilliseconds = 1_000;
 export const checkpointMillisecondsDefault = 300_000;
 /** Unpublished spool beyond which writers wait: recovery takes about 1.5 s a GiB. */
 export const unpublishedBytesDefault = 8 * 1024 * 1024 * 1024;
+/** Segments on their way to a store beyond this machine at one time. */
+export const uploadsInFlightMax = 6;
+/** Bytes that wait for such a store at level `remote` before writers are held back. */
+export const uploadPendingBytesMax = 256 * 1024 * 1024;
 /** Time between two advances of the anchor that nobody waits for. */
 export const anchorMillisecondsDefault = 1_000;
 /** Manifests kept behind the newest one. */
 export const manifestsKeptMax = 16;
 /** Files a volume's spool may hold when it is opened. */
 export const spoolFilesMax = 65_536;
+
+// Cleaning (docs/cleaning-and-rekey.md)
+
+/** Bytes of segments for 100 of live data beyond which an idle volume cleans … */
+export const cleaningIdlePercent = 118;
+/** … beyond which one with requests does: the less often a segment is cleaned, the less of it is left to copy … */
+export const cleaningBusyPercent = 130;
+/** … and beyond which cleaning no longer waits for requests. */
+export const cleaningUrgentPercent = 200;
+/** Garbage that is left alone at any size, bytes. */
+export const cleaningSlackBytesDefault = 16 * 1024 * 1024;
+/** What cleaning copies in a second besides twice of what is written meanwhile, while there are requests. */
+export const cleaningBytesPerSecondDefault = 32 * 1024 * 1024;
+/** A segment with more live data than this share is not worth copying. */
+export const cleaningShareMax = 0.95;
+/** Sealed anew before others get their turn. */
+export const cleaningStepBytes = 128 * 1024;
+/** Read in one piece. */
+export const cleaningRunBytesMax = 1024 * 1024;
+/** A part of the live data that is copied before emptied segments are given up: what cleaning needs in space. */
+export const cleaningBatchShare = 1 / 16;
+/** Until cleaning that is ahead of its budget looks again. */
+export const cleaningPauseMilliseconds = 10;
+/** Segments below this size are merged … */
+export const smallSegmentBytesMax = 1024 * 1024;
+/** … once there are so many. */
+export const smallSegmentsMin = 16;
+/** Findings that one report of cleaning lists. */
+export const cleaningFindingsMax = 100;
+/** Bytes of map objects for 100 of live pages beyond which their pages are written anew … */
+export const mapCleaningPercent = 250;
+/** … unless there is no more garbage than this. */
+export const mapCleaningSlackBytes = 4 * 1024 * 1024;
+/** Orphans removed between two looks at the fence. */
+export const orphanBatchMax = 100;
+/** Keys that one sweep for orphans looks at. */
+export const orphanKeysMax = 4 * 1024 * 1024;
 
 // anchor
 /** Other processes hold the lock of an anchor file for two syncs at most; whoever waits longer gets `timeout`. */
@@ -255,23 +296,6 @@ export const hashedUploadsMax = 4;
 export const hashedObjectsMax = 4 * 1024 * 1024;
 /** How long mkfs.erofs may take: it reads a whole directory tree, terabytes at most. */
 export const erofsMilliseconds = 24 * 3_600_000;
-/** Findings that a verification lists one by one. */
-export const hashedFindingsMax = 1_000;
-
-// Hashed images (spec/hashed-format.md)
-
-/** Digests that were checked and are kept: 64 MiB hold those of 32 GiB of image. */
-export const hashedTableBytesMax = 64 * 1024 * 1024;
-/** Objects open at one time for reading one image. */
-export const hashedReadersMax = 256;
-/** Leaves read from the store in one piece. */
-export const hashedRunLeavesMax = 64;
-/** Regions of that size kept for reads that wait. */
-export const hashedScratchCountMax = 8;
-/** Spans on their way to the store while an image is made; each holds its 8 MiB. */
-export const hashedUploadsMax = 4;
-/** Nodes and spans that the images of one store may need when one is removed: 32 TiB of content. */
-export const hashedObjectsMax = 4 * 1024 * 1024;
 /** Findings that a verification lists one by one. */
 export const hashedFindingsMax = 1_000;
 
@@ -314,9 +338,13 @@ export const contentReadsInFlightMax = 8;
 export const contentStreamReadBytes = 1024 * 1024;
 /** How long a program that decrypts a LUKS volume may take to say what it has to say once its output ended. */
 export const luksEndMilliseconds = 10_000;
-/** A piece in which objects of a backup are read, sent and written. */
+/** A piece in which objects of a backup are read and sent. */
 export const backupPieceBytes = 1024 * 1024;
-/** Objects larger than this no Caisson writes: a backup that names one is refused before anything is kept. */
-export const backupObjectBytesMax = 4 * 1024 * 1024 * 1024;
+/** An object of a backup is in memory whole while it is checked; no Caisson writes larger ones. */
+export const backupObjectBytesMax = 256 * 1024 * 1024;
+/** Objects of an import that are being created at one time … */
+export const backupWritesInFlightMax = 8;
+/** … as long as they are not larger than this together. */
+export const backupWriteBytesMax = 64 * 1024 * 1024;
 /** How often an export begins anew because the writer deleted what it was about to send. */
 export const backupRestartsMax = 16;

@@ -95,6 +95,19 @@ export class Home {
     return child;
   }
 
+  /** A shell script of this home that gets the command as its arguments; it must succeed. */
+  async script(name: string): Promise<Outcome> {
+    const child = spawn('bash', [this.path(name), ...this.#command], {
+      env: this.environment,
+      cwd: this.folder,
+      stdio: 'pipe',
+    });
+    child.stdin.end();
+    const outcome = await collect(child);
+    if (outcome.code !== 0) throw new Error(`${name} gave ${outcome.code}: ${outcome.stderr}`);
+    return outcome;
+  }
+
   async run(args: readonly string[], input?: string): Promise<Outcome> {
     return collect(this.spawn(args, input));
   }
