@@ -160,6 +160,15 @@ export class Spool {
     });
   }
 
+  /** Resolves when everything handed over for this file before the call is in it, synced or not. */
+  async written(entry: SpoolEntry): Promise<void> {
+    const last = this.#serial;
+    if (entry.file === undefined) await entry.opened;
+    while (entry.inFlight.length > 0 && entry.inFlight[0]! <= last && this.#failure === undefined)
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
   /** Resolves when less than `bytesMax` wait for a file, or after a failure. */
   async drained(bytesMax: number): Promise<void> {
     while (this.#bufferedBytes >= bytesMax && this.#failure === undefined) {

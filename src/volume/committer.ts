@@ -20,16 +20,19 @@ export class Committer {
   readonly #log: WriteLog;
   readonly #spool: Spool;
   readonly #anchors: AnchorKeeper;
+  readonly #persist: () => Promise<void>;
   #running = false;
   #waiting: PromiseWithResolvers<void>[] = [];
   /** A head swap of our own is in progress: the version read meanwhile proves nothing. */
   #swapping: Promise<unknown> | undefined;
 
-  constructor(core: VolumeCore, log: WriteLog, spool: Spool, anchors: AnchorKeeper) {
+  /** `persist` makes everything appended so far durable, at the volume's level but for the anchor. */
+  constructor(core: VolumeCore, log: WriteLog, spool: Spool, anchors: AnchorKeeper, persist: () => Promise<void>) {
     this.#core = core;
     this.#log = log;
     this.#spool = spool;
     this.#anchors = anchors;
+    this.#persist = persist;
   }
 
   /** A round is waiting for the disk. */
@@ -84,7 +87,7 @@ export class Committer {
   }
 
   async #round(): Promise<void> {
-    await this.#log.commit();
+    await this.#persist();
     await this.#checkFence();
     const state = anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain);
     if (this.#core.durability === 'anchored') await this.#anchors.advance(state);

@@ -26,9 +26,11 @@ import type { LogPosition } from './write-log.ts';
 export interface FinishedSegment {
   readonly index: number;
   readonly segmentId: Uint8Array;
-  /** The spool file that holds exactly the object's bytes. */
-  readonly spoolName: string;
+  /** The spool file that holds exactly the object's bytes; undefined for what recovery found on the store itself. */
+  readonly spoolName: string | undefined;
   readonly bytes: number;
+  /** It is or becomes an object without the publisher's doing. */
+  readonly uploaded?: Promise<void>;
   /** Computes the digest of its bytes; called once they are durable. */
   readonly digest: () => Promise<Uint8Array>;
   /** To be called once it is an object: the spool need not watch it any longer. */
@@ -94,7 +96,8 @@ export class Publisher {
     for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
     for (const segment of request.segments) {
       const digest = await segment.digest();
-      await this.#publishSegment(segment, request.kind);
+      if (segment.uploaded !== undefined) await segment.uploaded;
+      else await this.#publishSegment(segment, request.kind);
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();
     }
@@ -116,7 +119,7 @@ export class Publisher {
     core.published.root = root;
     await request.anchor();
     const spoolNames = [
-      ...request.segments.map((segment) => segment.spoolName),
+      ...request.segments.flatMap(({ spoolName }) => (spoolName === undefined ? [] : [spoolName])),
       ...mapObjects.map((object) => object.spoolName),
     ];
     await this.#cleanUp(spoolNames, replaced);
@@ -165,10 +168,12 @@ export class Publisher {
    */
   async #publishSegment(segment: FinishedSegment, kind: ManifestKind): Promise<void> {
     const { area, prefix, environment, published } = this.#core;
+    const { spoolName } = segment;
+    assert(spoolName !== undefined, 'what is published comes from the spool');
     const key = segmentKey(prefix, segment.segmentId);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await area.publish(segment.spoolName, key);
+        return await area.publish(spoolName, key);
       } catch (error) {
         if (!isCaissonError(error, 'object-exists') || kind !== ManifestKind.recovery || attempt === publishAttemptsMax)
           throw error;

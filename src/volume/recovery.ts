@@ -11,7 +11,8 @@ import { ManifestKind } from '../manifest/manifest-format.ts';
 import { EntryKind, slotBytes, unitBytes } from '../segment/segment-format.ts';
 import { spoolName } from '../store/paths.ts';
 import { Publisher, type FinishedSegment } from './publisher.ts';
-import { findSegments, replay, type FoundSegment, type ReplayedRecord, type ReplayEnd } from './replay.ts';
+import { digestOf } from './inline-digester.ts';
+import { findObjects, findSegments, replay, type FoundSegment, type ReplayedRecord, type ReplayEnd } from './replay.ts';
 import { anchorStateOf, type VolumeCore } from './volume-core.ts';
 import type { RecoveryReport } from './volume-types.ts';
 import type { LogPosition } from './write-log.ts';
@@ -45,6 +46,15 @@ export async function recover(
     core.keys,
     new Set(core.table.ids().keys()),
   );
+  if (environment.store.isRemote && !closed)
+    await findObjects(
+      environment.store,
+      core.prefix,
+      core.volumeId,
+      core.keys,
+      new Set(core.table.ids().keys()),
+      found,
+    );
   const indexes = new Map<FoundSegment, number>();
   const end = await replay({
     found,
@@ -116,19 +126,26 @@ async function publishRecovered(
 ): Promise<void> {
   const segments: FinishedSegment[] = [];
   for (const { segment, validBytes, stable } of end.segments) {
+    const isThere = stable && segment.isObject;
     const name = stable ? segment.name : await copyPrefix(core, segment, validBytes);
     const index = indexes.get(segment)!;
     const handle = core.handles.get(index)!;
     segments.push({
+      ...(isThere ? { uploaded: Promise.resolve() } : {}),
       index,
       segmentId: segment.segmentId,
-      spoolName: name,
+      spoolName: isThere ? undefined : name,
       bytes: validBytes,
-      digest: () => core.digester.digest(core.prefix, name, validBytes),
+      digest: () =>
+        isThere
+          ? digestOf(segment.reader, validBytes, core.environment.clock)
+          : core.digester.digest(core.prefix, name, validBytes),
       release: () => core.handles.release(handle),
     });
   }
-  const original = end.segments.filter((entry) => !entry.stable).map((entry) => entry.segment.name);
+  const original = end.segments
+    .filter((entry) => !entry.stable && !entry.segment.isObject)
+    .map((entry) => entry.segment.name);
   await new Publisher(core).publish({
     kind: ManifestKind.recovery,
     headState: HeadState.open,

@@ -32,14 +32,17 @@ import {
   type RecordHeader,
   type SealedHeader,
 } from '../segment/segment-format.ts';
-import { parseSpoolName } from '../store/paths.ts';
-import type { ObjectReader, SpoolArea } from '../store/store.ts';
+import { parseKey, parseSpoolName, spoolName } from '../store/paths.ts';
+import type { ObjectReader, SpoolArea, Store } from '../store/store.ts';
 import type { ObjectKeys } from './object-keys.ts';
 import type { LogPosition } from './write-log.ts';
 
-/** A spool file whose header opened. */
+/** A spool file, or an object that no manifest names yet, whose header opened. */
 export interface FoundSegment {
+  /** Of the spool file; of an object its key. */
   readonly name: string;
+  /** It lies on a store beyond this machine, put there in one piece. */
+  readonly isObject: boolean;
   readonly segmentId: Uint8Array;
   readonly keyEpoch: number;
   readonly header: SealedHeader;
@@ -118,15 +121,45 @@ async function openSegment(
   keys: ObjectKeys,
 ): Promise<FoundSegment | undefined> {
   const reader = await area.open(name);
-  const segment = reader.size < headerBytes ? undefined : await readHeader(area, name, reader, volumeId, keys);
+  const file = { name, isObject: false, segmentId: parseSpoolName(name)!, sizeNow: () => currentSize(area, name) };
+  const segment = reader.size < headerBytes ? undefined : await readHeader(file, reader, volumeId, keys);
   if (segment === undefined) await reader.close();
   return segment;
 }
 
+/**
+ * Segments that were sent to a store beyond this machine and are named by no manifest yet. Of two copies of one
+ * segment the longer counts; the other is left out, and closed.
+ */
+export async function findObjects(
+  store: Store,
+  prefix: string,
+  volumeId: Uint8Array,
+  keys: ObjectKeys,
+  published: ReadonlySet<string>,
+  found: FoundSegment[],
+): Promise<void> {
+  for await (const { key, size } of store.list(`${prefix}segments/`)) {
+    const parsed = parseKey(key);
+    if (parsed?.kind !== 'segment' || size < headerBytes || published.has(spoolName(parsed.id))) continue;
+    const twin = found.findIndex((segment) => equalBytes(segment.segmentId, parsed.id));
+    if (twin >= 0 && found[twin]!.size > size) continue;
+    const reader = await store.open(key);
+    const object = { name: key, isObject: true, segmentId: parsed.id, sizeNow: () => Promise.resolve(size) };
+    const segment = await readHeader(object, reader, volumeId, keys);
+    if (segment === undefined) await reader.close();
+    else if (twin < 0) found.push(segment);
+    else {
+      const [other] = found.splice(twin, 1, segment);
+      other!.key.destroy();
+      await other!.reader.close();
+    }
+  }
+}
+
 /** Undefined for a file that never became a segment, or is none of ours: a map object, a torn header. */
 async function readHeader(
-  area: SpoolArea,
-  name: string,
+  place: Pick<FoundSegment, 'name' | 'isObject' | 'segmentId' | 'sizeNow'>,
   reader: ObjectReader,
   volumeId: Uint8Array,
   keys: ObjectKeys,
@@ -137,7 +170,7 @@ async function readHeader(
     const clear = decodeClearHeader(region.bytes.subarray(0, clearHeaderBytes));
     if (!equalBytes(clear.lineage, volumeId) || clear.protection !== keys.protectionCode) return undefined;
     // A copy of its beginning that a recovery left half made: the segment itself is beside it.
-    if (!equalBytes(clear.segmentId, parseSpoolName(name)!)) return undefined;
+    if (!equalBytes(clear.segmentId, place.segmentId)) return undefined;
     const segmentId = Uint8Array.from(clear.segmentId);
     const key = keys.segmentKey(segmentId, volumeId, clear.keyEpoch);
     const plain = new Region(sealedHeaderBytes);
@@ -148,8 +181,7 @@ async function readHeader(
       return undefined;
     }
     const header = decodeSealedHeader(plain.bytes);
-    const sizeNow = (): Promise<number> => currentSize(area, name);
-    return { name, segmentId, keyEpoch: clear.keyEpoch, header, key, reader, size: reader.size, sizeNow };
+    return { ...place, segmentId, keyEpoch: clear.keyEpoch, header, key, reader, size: reader.size };
   } catch (error) {
     // Bytes that are no segment header were never durable as one; another version must not be passed over.
     if (isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-slot-missing')) return undefined;
@@ -241,7 +273,9 @@ class Walker {
     await this.#refuseLostRecords(segments);
     const { anchor } = this.#options;
     if (anchor !== undefined && this.#sequence < anchor.sequence) throw this.#rolledBack(anchor);
-    const leftovers = this.#options.found.filter((segment) => !used.has(segment)).map((segment) => segment.name);
+    const leftovers = this.#options.found
+      .filter((segment) => !used.has(segment) && !segment.isObject)
+      .map((segment) => segment.name);
     return {
       position: { sequence: this.#sequence, chain: this.#chain, nextOrdinal: this.#ordinal },
       recordCount: this.#recordCount,
@@ -250,7 +284,8 @@ class Walker {
       segments: segments.map(({ segment, validBytes, whole, lastSequence }) => ({
         segment,
         validBytes,
-        stable: whole && lastSequence < this.#durableThrough,
+        // An object came in one piece and was there when it was listed: it is as stable as the store.
+        stable: whole && (segment.isObject || lastSequence < this.#durableThrough),
       })),
       leftovers,
     };

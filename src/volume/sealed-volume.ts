@@ -18,7 +18,7 @@ import { ManifestKind, PinKind } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { Spool } from '../spool/spool.ts';
-import { spoolName } from '../store/paths.ts';
+import { segmentKey, spoolName } from '../store/paths.ts';
 import type { WriterLock } from '../store/store.ts';
 import { AnchorKeeper } from './anchor-keeper.ts';
 import { Committer } from './committer.ts';
@@ -26,20 +26,26 @@ import { keySlotsOf, publicInfoOf } from './describe.ts';
 import { createClone } from './clone.ts';
 import { findLivingClones, unpinOtherClones } from './clone-pins.ts';
 import { readPinned } from './pinned-state.ts';
+import { Housekeeping } from './housekeeping.ts';
 import { Publisher, type FinishedSegment, type PublishRequest } from './publisher.ts';
 import { ReadPath } from './read-path.ts';
 import { findSnapshot, pinNextAsSnapshot, snapshotsOf, unpinSnapshot } from './snapshots.ts';
 import { anchorStateOf, swapCoreHead, type VolumeCore } from './volume-core.ts';
 import type {
+  CleanOptions,
+  CleanReport,
   CloneOptions,
+  HousekeepingStats,
   KeySlotInfo,
   PublicVolumeInfo,
   RecoveryReport,
+  RekeyOptions,
   SnapshotInfo,
   Volume,
   VolumeInfo,
   VolumeStats,
 } from './volume-types.ts';
+import { Uploader } from './uploader.ts';
 import { WriteLog, type LogPosition, type OpenSegment } from './write-log.ts';
 import { PieceWrite, WritePath } from './write-path.ts';
 
@@ -67,7 +73,10 @@ export class SealedVolume implements Volume {
   readonly #writer: WritePath;
   readonly #anchors: AnchorKeeper;
   readonly #committer: Committer;
+  /** For stores beyond this machine. */
+  readonly #uploader: Uploader | undefined;
   readonly #publisher: Publisher;
+  readonly #housekeeping: Housekeeping;
   readonly #resizeListeners = new Set<(size: number) => void>();
   #finished: FinishedSegment[] = [];
   #unpublishedBytes = 0;
@@ -119,9 +128,31 @@ export class SealedVolume implements Volume {
       (error) =>
         core.environment.log?.('warn', 'the anchor could not be advanced; it is tried again', { error: String(error) }),
     );
-    this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors);
+    this.#uploader = core.environment.store.isRemote ? new Uploader(this.#spool) : undefined;
+    const uploader = core.durability === 'local' ? undefined : this.#uploader;
+    const persist = (): Promise<void> =>
+      uploader === undefined ? this.#log.commit() : this.#log.commitByUpload(() => uploader.all());
+    this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors, persist);
     this.#publisher = new Publisher(core);
     core.mapRoom.makeRoom = () => this.checkpoint();
+    this.#housekeeping = new Housekeeping({
+      core,
+      log: this.#log,
+      locks: this.#writer.locks,
+      check: () => this.#checkWritable(),
+      checkpoint: () => this.checkpoint(),
+      publish: (kind, change) =>
+        this.#publishWith(kind, () => {
+          change();
+          return {};
+        }),
+      settled: () => this.#settled(),
+      pressure: () => this.pressure(),
+      activity: () => ({ requests: this.#requests, bytesWritten: this.#bytesWritten }),
+      unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
+      explain: (error) => this.#committer.explain(error),
+    });
+    if (!options.readOnly) this.#housekeeping.start(options.recovery.clean);
   }
 
   get size(): number {
@@ -209,6 +240,8 @@ export class SealedVolume implements Volume {
     const { tuning } = this.#core;
     if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax)
       return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
+    if (this.#core.durability !== 'local' && (this.#uploader?.pendingBytes ?? 0) > limits.uploadPendingBytesMax)
+      return this.#uploader!.next();
     if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined)
       return this.#checkpointing.catch(() => undefined);
     return undefined;
@@ -240,6 +273,18 @@ export class SealedVolume implements Volume {
       keyEpoch: core.keys.keyEpoch,
       recovery: this.#recovery,
     };
+  }
+
+  housekeeping(): HousekeepingStats {
+    return this.#housekeeping.stats();
+  }
+
+  clean(options?: CleanOptions): Promise<CleanReport> {
+    return this.#housekeeping.clean(options);
+  }
+
+  rekey(options?: RekeyOptions): Promise<void> {
+    return this.#housekeeping.rekey(options);
   }
 
   stats(): VolumeStats {
@@ -279,7 +324,7 @@ export class SealedVolume implements Volume {
   }
 
   async snapshot(name: string): Promise<SnapshotInfo> {
-    await this.#publishPins(() => {
+    await this.#publishWith(ManifestKind.snapshot, () => {
       pinNextAsSnapshot(this.#core, name);
       return {};
     });
@@ -287,7 +332,7 @@ export class SealedVolume implements Volume {
   }
 
   async removeSnapshot(name: string): Promise<void> {
-    await this.#publishPins(() => ({ released: [unpinSnapshot(this.#core, name)] }));
+    await this.#publishWith(ManifestKind.snapshot, () => ({ released: [unpinSnapshot(this.#core, name)] }));
   }
 
   snapshots(): readonly SnapshotInfo[] {
@@ -296,7 +341,7 @@ export class SealedVolume implements Volume {
 
   async clone(options: CloneOptions): Promise<PublicVolumeInfo> {
     this.#checkWritable();
-    return createClone(this.#core, options, (change) => this.#publishPins(change));
+    return createClone(this.#core, options, (change) => this.#publishWith(ManifestKind.snapshot, change));
   }
 
   async restore(name: string): Promise<void> {
@@ -320,18 +365,18 @@ export class SealedVolume implements Volume {
     if (cloneCount === 0) return;
     const living = await findLivingClones(environment.store, published.pins);
     if (living.length === cloneCount) return;
-    await this.#publishPins(() => {
+    await this.#publishWith(ManifestKind.snapshot, () => {
       unpinOtherClones(this.#core, living);
       return {};
     });
   }
 
   /** Publishes with changed pins; `change` runs in the turn in which the state is frozen. */
-  async #publishPins(change: () => PublishExtras): Promise<void> {
+  async #publishWith(kind: ManifestKind, change: () => PublishExtras): Promise<void> {
     this.#checkWritable();
     while (this.#checkpointing !== undefined) await this.#checkpointing;
     this.#checkWritable();
-    await this.#startCheckpoint(ManifestKind.snapshot, HeadState.open, change());
+    await this.#startCheckpoint(kind, HeadState.open, change());
   }
 
   async #rollBackTo(pinned: { readonly number: number; readonly state: ManifestState }): Promise<void> {
@@ -353,6 +398,10 @@ export class SealedVolume implements Volume {
     return slots.find((slot) => slot.slot === id) ?? slots[0]!;
   }
 
+  async #settled(): Promise<void> {
+    while (this.#checkpointing !== undefined) await this.#checkpointing.catch(() => undefined);
+  }
+
   /** Publishes what is finished plus the open segment; the caller made sure that none is running. */
   #startCheckpoint(kind: ManifestKind, headState: HeadState, extras: PublishExtras = {}): Promise<void> {
     this.#cancelTimer?.();
@@ -363,10 +412,11 @@ export class SealedVolume implements Volume {
     const segments = this.#finished;
     this.#finished = [];
     const running = this.#publisher
-      .publish({ ...this.#requestOf(kind, headState, segments), ...extras })
+      .publish({ ...this.#requestOf(kind, headState, segments), emptied: this.#housekeeping.takeEmptied(), ...extras })
       .then(() => {
         this.#checkpoints++;
         for (const segment of segments) this.#unpublishedBytes -= segment.bytes;
+        this.#housekeeping.wake();
       })
       .catch(async (error: unknown) => {
         const reason = await this.#committer.explain(error);
@@ -405,6 +455,7 @@ export class SealedVolume implements Volume {
       segmentId: segment.writer.segmentId,
       spoolName: name,
       bytes,
+      ...this.#upload(segment, bytes),
       digest: () => core.digester.digest(core.prefix, name, bytes),
       release: () => this.#releaseSegment(segment),
     });
@@ -413,6 +464,18 @@ export class SealedVolume implements Volume {
     // In a turn of its own: a segment fills up in the middle of a write.
     if (this.#unpublishedBytes >= unpublishedBytesMax / 2) queueMicrotask(() => this.#checkpointInBackground());
     else if (this.#unpublishedBytes >= checkpointBytes) this.#checkpointWhenIdle();
+    this.#housekeeping.wake();
+  }
+
+  #upload(segment: OpenSegment, bytes: number): { readonly uploaded?: Promise<void> } {
+    if (this.#uploader === undefined) return {};
+    const { area, prefix } = this.#core;
+    const { segmentId } = segment.writer;
+    const uploaded = this.#uploader.add(segment.entry, bytes, () =>
+      area.publish(spoolName(segmentId), segmentKey(prefix, segmentId)),
+    );
+    uploaded.catch(() => undefined); // told to whoever needs the segment on the store
+    return { uploaded };
   }
 
   /**
@@ -460,6 +523,7 @@ export class SealedVolume implements Volume {
   async #close(last: () => Promise<void>): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelIdle?.();
+    await this.#housekeeping.stop();
     try {
       if (!this.readOnly && this.#failure === undefined) await last();
     } finally {

@@ -146,6 +146,17 @@ export class WriteLog implements SegmentSink {
     }
   }
 
+  /** As `commit`, by making objects of all segments: `upload` resolves once every finished one is on the store. */
+  async commitByUpload(upload: () => Promise<void>): Promise<void> {
+    this.rotate();
+    const { sequence, chain } = this.#position;
+    await upload();
+    if (sequence > this.#durableSequence) {
+      this.#durableSequence = sequence;
+      this.#durableChain = chain;
+    }
+  }
+
   /**
    * Small commits one after the other: zeroes ahead of the data make each sync write the data alone,
    * where a growing file would need its metadata written, too. They end replay as nothing would.

@@ -14,7 +14,9 @@ import { openDirStore } from '../../src/store/dir-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { createVolume, openVolume } from '../../src/volume/volume.ts';
 import type { Durability, Protection, Volume, VolumeEnvironment, VolumeTuning } from '../../src/volume/volume-types.ts';
+import { volumePrefix } from '../../src/store/paths.ts';
 import type { SeededRandom } from './random.ts';
+import { RemoteStore } from './remote-store.ts';
 import type { SimulatedDisk } from './simulated-disk.ts';
 import { SimulatedMachine } from './simulated-file-system.ts';
 import type { FaultPlan, SimulatedFileSystem } from './simulated-file-system.ts';
@@ -31,6 +33,8 @@ export interface WorldPlan {
   readonly size: number;
   readonly protection: Protection;
   readonly durability: Durability;
+  /** The store lies beyond the machine; only the spool is lost with it. */
+  readonly isRemote?: boolean;
   readonly tuning: Partial<VolumeTuning>;
 }
 
@@ -49,6 +53,8 @@ export class SimulatedWorld {
   /** Any of these may open the volume: an interrupted change of keys leaves the choice open. */
   keySources: KeySource[];
   volumeId = new Uint8Array(16);
+  /** The machine with the spool is gone: the next process starts without it. */
+  isSpoolLost = false;
 
   constructor(random: SeededRandom, plan: WorldPlan, wrapStore: StoreWrapper = (store) => store, disk?: SimulatedDisk) {
     this.random = random;
@@ -69,7 +75,9 @@ export class SimulatedWorld {
   async start(wrapStore: StoreWrapper = (store) => store): Promise<SimulatedProcess> {
     const fileSystem = this.machine.attach();
     const clock = new SimulationClock(this.machine);
-    const store = wrapStore(this.#wrapStore(await openDirStore(fileSystem, storeFolder, { create: true, clock })));
+    const local = await openDirStore(fileSystem, storeFolder, { create: true, clock });
+    if (this.isSpoolLost) await this.#loseSpool(local);
+    const store = wrapStore(this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local));
     const anchor: Anchor = await openFileAnchor(fileSystem, anchorFolder, clock);
     const environment = {
       store,
@@ -80,6 +88,12 @@ export class SimulatedWorld {
       tuning: this.plan.tuning,
     };
     return { fileSystem, clock, environment };
+  }
+
+  async #loseSpool(store: Store): Promise<void> {
+    const area = await store.spool(volumePrefix(this.volumeId));
+    for (const { key } of await area.list()) await area.remove(key);
+    this.isSpoolLost = false;
   }
 
   async create(): Promise<void> {

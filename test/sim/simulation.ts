@@ -162,6 +162,8 @@ class Simulation {
     if (isPowerFailure) this.world.machine.powerFailure();
     else this.world.machine.kill(process.fileSystem);
     workload.abandon();
+    const { isRemote, durability } = this.world.plan;
+    if (isRemote === true && durability !== 'local' && this.#random.oneIn(2)) this.world.isSpoolLost = true;
   }
 
   /** Opens and compares the whole content with the model; faults may strike here, too, again and again. */
@@ -385,7 +387,8 @@ function choosePlan(random: SeededRandom): WorldPlan {
   return {
     size: random.pick([1, 3, 64, 300, 300, 5 * 1024, 2 ** 24]) * mebibyte,
     protection: random.oneIn(3) ? 'none' : 'sealed',
-    durability: random.oneIn(3) ? 'anchored' : 'local',
+    durability: random.pick(['anchored', 'local', 'remote', 'local']),
+    isRemote: random.oneIn(3),
     tuning: {
       segmentBytesMax: random.pick([128, 256, 1024]) * 1024,
       zeroAheadBytes: random.pick([0, 8, 64]) * 1024,
