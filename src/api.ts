@@ -38,6 +38,17 @@ import type {
 export { CaissonError, isCaissonError } from './lib/errors.ts';
 export type { ErrorCode, ErrorKind } from './lib/errors.ts';
 export { Region } from './lib/region.ts';
+export { createHashedVolume, openHashedVolume, OpenHashedVolume, verifyHashedVolume } from './hashed-api.ts';
+export type {
+  BuildReport,
+  CreateHashedVolumeOptions,
+  HashedInfo,
+  HashedPlace,
+  HashedStats,
+  HashedVerifyReport,
+  OpenHashedVolumeOptions,
+  VerifyHashedVolumeOptions,
+} from './hashed-api.ts';
 export type {
   BlockDevice,
   Durability,

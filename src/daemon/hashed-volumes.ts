@@ -2,9 +2,6 @@
  * Operations on hashed images (spec/hashed-format.md): made of a directory, a file or a device, named
  * here by an alias that holds nothing but store and root, and opened by the root alone.
  */
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import type { OperationProgress, OperationRequest, OperationResponse } from '../admin/operations.ts';
 import type { VolumeDetails } from '../admin/schema.ts';
 import { systemRandom } from '../crypto/random.ts';
@@ -20,7 +17,7 @@ import { systemClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import type { Store } from '../store/store.ts';
-import { makeErofsImage } from '../sys/erofs-image.ts';
+import { withImageOf } from '../sys/erofs-image.ts';
 import { openImageFile } from '../sys/image-file.ts';
 import type { OperationsContext } from './operations-context.ts';
 import { closing } from './volume-details.ts';
@@ -52,7 +49,7 @@ export async function createHashedVolume(
       remedy: 'Say where with --store dir:/some/folder, or set "store" in the configuration.',
     });
   }
-  return withImageOf(from, signal, async (imagePath) => {
+  return withImageOf(from, systemClock, signal, async (imagePath) => {
     const source = await openImageFile(imagePath);
     return closing(
       () => source.close(),
@@ -132,32 +129,6 @@ export async function removeHashedVolume(
   }
   await names.remove(name);
   return { removedObjects };
-}
-
-/** A directory becomes an image file for as long as `use` runs; anything else is one already. */
-async function withImageOf<Value>(
-  from: string,
-  signal: AbortSignal | undefined,
-  use: (imagePath: string) => Promise<Value>,
-): Promise<Value> {
-  const isDirectory = await stat(from).then(
-    (found) => found.isDirectory(),
-    () => false, // opening it as a file says what is wrong
-  );
-  if (!isDirectory) return use(from);
-  const folder = await mkdtemp(path.join(tmpdir(), 'caisson-image-'));
-  try {
-    const imagePath = path.join(folder, 'image.erofs');
-    try {
-      await makeErofsImage(from, imagePath, systemClock);
-    } catch (error) {
-      signal?.throwIfAborted(); // an interruption ends the program too
-      throw error;
-    }
-    return await use(imagePath);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 async function withStore<Value>(

@@ -16,7 +16,7 @@ export function damaged(
 
 /** A store's own words for a missing or short object become a finding about the image; anything else stays as it is. */
 export function namedFor(error: unknown, object: string): unknown {
-  if (!(error instanceof CaissonError)) return error;
+  if (!(error instanceof CaissonError) || error.details['object'] !== undefined) return error;
   if (error.code === 'object-missing')
     return damaged('object-missing', object, `${object} is missing from the store`, error);
   const isShape: ErrorCode[] = ['format-invalid', 'object-too-large'];
