@@ -122,6 +122,7 @@ class Simulation {
     if (
       !isSweep &&
       workload.isIdle &&
+      world.plan.store !== 'block' && // its processes share no device
       !workload.hasFailed &&
       world.machine.faultCount === faultsBefore &&
       random.oneIn(2)
@@ -399,6 +400,7 @@ function choosePlan(random: SeededRandom): WorldPlan {
       unpublishedBytesMax: random.pick([256, 4096]) * 1024,
       anchorMilliseconds: random.pick([20, 1000]),
     },
+    store: random.oneIn(3) ? 'block' : 'dir',
   };
 }
 

@@ -14,6 +14,7 @@ import { BlockMedium } from './block-medium.ts';
 import { damaged, openIndex } from './block-opening.ts';
 import {
   defaultGeometry,
+  grownGeometry,
   newestSuperblock,
   sectorBytes,
   storeIdBytes,
@@ -105,11 +106,11 @@ async function openFile(fileSystem: FileSystem, path: string): Promise<FileHandl
 
 async function openOn(file: FileHandle, path: string, options: BlockStoreOptions): Promise<BlockMedium> {
   const deviceBytes = await file.size();
-  const superblock = (await readSuperblock(file, deviceBytes)) ?? (await format(file, path, deviceBytes, options));
-  const { geometry } = superblock;
-  if (geometry.deviceBytes > deviceBytes)
-    throw damaged(`it was made on ${geometry.deviceBytes} bytes, ${path} has ${deviceBytes}`);
-  return new BlockMedium(file, geometry, options.clock, await openIndex(file, superblock, options.clock));
+  const found = (await readSuperblock(file, deviceBytes)) ?? (await format(file, path, deviceBytes, options));
+  if (found.geometry.deviceBytes > deviceBytes)
+    throw damaged(`it was made on ${found.geometry.deviceBytes} bytes, ${path} has ${deviceBytes}`);
+  const superblock = { ...found, geometry: grownGeometry(found.geometry, deviceBytes) };
+  return new BlockMedium(file, superblock.geometry, options.clock, await openIndex(file, superblock, options.clock));
 }
 
 async function readSuperblock(file: FileHandle, deviceBytes: number): Promise<Superblock | undefined> {

@@ -110,13 +110,21 @@ describe('block store', () => {
     fs.closeSync(descriptor);
   });
 
-  it('refuses a device that has become smaller', async () => {
+  it('refuses a device that has become smaller, and uses one that has become larger', async () => {
     const file = newFile(80 * mebibyte);
     await (await open(file)).close();
     fs.truncateSync(file, 70 * mebibyte);
     await rejects(open(file), 'format-invalid');
-    fs.truncateSync(file, 90 * mebibyte); // a larger one has room that is not used
-    await (await open(file)).close();
+    fs.truncateSync(file, 180 * mebibyte);
+    const store = await open(file);
+    await store.create(manifest(1), pattern(100 * mebibyte, 1));
+    await store.close();
+    fs.truncateSync(file, 120 * mebibyte);
+    await rejects(open(file), 'format-invalid');
+    fs.truncateSync(file, 180 * mebibyte);
+    const again = await open(file);
+    assert.equal((await again.stat(manifest(1))).size, 100 * mebibyte);
+    await again.close();
   });
 
   it('is open in one process at a time', async () => {

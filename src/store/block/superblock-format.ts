@@ -19,6 +19,7 @@ const magic = 'CSNBLKS\n';
 const checksumAt = 12;
 const unitBytesMax = 1024 * 1024;
 const journalBlocksMin = 16;
+const unitCountMax = 0xffff_ffff;
 
 export interface Geometry {
   readonly deviceBytes: number;
@@ -69,6 +70,12 @@ export function defaultGeometry(deviceBytes: number): Geometry {
     checkpointBytes: Math.max(256 * 1024, blocks(deviceBytes / 1024)),
     unitBytes: deviceBytes >= 16 * 2 ** 30 ? 65_536 : deviceBytes >= 2 ** 30 ? 16_384 : 4096,
   };
+}
+
+/** The same layout on a device that has become larger. */
+export function grownGeometry(geometry: Geometry, deviceBytes: number): Geometry {
+  const bytesMax = dataOffset(geometry) + unitCountMax * geometry.unitBytes;
+  return { ...geometry, deviceBytes: Math.max(geometry.deviceBytes, Math.min(deviceBytes, bytesMax)) };
 }
 
 /** One sector's worth. */
@@ -135,7 +142,7 @@ function faultOf(geometry: Geometry, checkpoint: Checkpoint): string | undefined
   if (checkpointBytes % blockBytes !== 0 || checkpointBytes === 0)
     return `a checkpoint area of ${checkpointBytes} bytes`;
   const units = unitCount(geometry);
-  if (units < 1 || units > 0xffff_ffff) return `${units} units on ${deviceBytes} bytes`;
+  if (units < 1 || units > unitCountMax) return `${units} units on ${deviceBytes} bytes`;
   if (checkpoint.area > 1) return `checkpoint area ${checkpoint.area}`;
   if (checkpoint.length > checkpointBytes) return `a checkpoint of ${checkpoint.length} bytes`;
   if (checkpoint.journalStart % blockBytes !== 0 || checkpoint.journalStart > journalBytes)
