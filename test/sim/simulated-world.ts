@@ -10,6 +10,7 @@ import { createKeyFileSource } from '../../src/keys/key-file.ts';
 import { noneSource } from '../../src/keys/none.ts';
 import { isCaissonError } from '../../src/lib/errors.ts';
 import { fromHex } from '../../src/lib/hex.ts';
+import { openBlockStore } from '../../src/store/block/block-store.ts';
 import { openDirStore } from '../../src/store/dir-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { createVolume, openVolume } from '../../src/volume/volume.ts';
@@ -17,12 +18,15 @@ import type { Durability, Protection, Volume, VolumeEnvironment, VolumeTuning } 
 import { volumePrefix } from '../../src/store/paths.ts';
 import type { SeededRandom } from './random.ts';
 import { RemoteStore } from './remote-store.ts';
+import { placeDevice, smallGeometry } from './simulated-device.ts';
 import type { SimulatedDisk } from './simulated-disk.ts';
 import { SimulatedMachine } from './simulated-file-system.ts';
 import type { FaultPlan, SimulatedFileSystem } from './simulated-file-system.ts';
 import { nextTurn, SimulationClock } from './simulation-clock.ts';
 
+/** The folder, or the device, that the store is. */
 const storeFolder = '/store';
+const deviceBytes = 24 * 2 ** 20;
 const anchorFolder = '/anchors';
 /** Idle turns after which an answer will never come. */
 const idleTurnsMax = 400;
@@ -36,6 +40,7 @@ export interface WorldPlan {
   /** The store lies beyond the machine; only the spool is lost with it. */
   readonly isRemote?: boolean;
   readonly tuning: Partial<VolumeTuning>;
+  readonly store?: 'dir' | 'block';
 }
 
 /** A process that has, or is about to have, the volume open. */
@@ -61,6 +66,8 @@ export class SimulatedWorld {
     this.plan = plan;
     this.#wrapStore = wrapStore;
     this.machine = new SimulatedMachine(random.fork(), disk === undefined ? {} : { disk });
+    if (plan.store === 'block' && disk === undefined)
+      placeDevice(this.machine.disk, storeFolder.substring(1), deviceBytes);
     this.keySources = [plan.protection === 'none' ? noneSource : this.newKey()];
   }
 
@@ -73,9 +80,11 @@ export class SimulatedWorld {
   }
 
   async start(wrapStore: StoreWrapper = (store) => store): Promise<SimulatedProcess> {
+    // One process at a time has a device open: those before are dead, or about to be.
+    if (this.plan.store === 'block') for (const process of [...this.machine.processes]) this.machine.kill(process);
     const fileSystem = this.machine.attach();
     const clock = new SimulationClock(this.machine);
-    const local = await openDirStore(fileSystem, storeFolder, { create: true, clock });
+    const local = await this.#openStore(fileSystem, clock);
     if (this.isSpoolLost) await this.#loseSpool(local);
     const store = wrapStore(this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local));
     const anchor: Anchor = await openFileAnchor(fileSystem, anchorFolder, clock);
@@ -94,6 +103,12 @@ export class SimulatedWorld {
     const area = await store.spool(volumePrefix(this.volumeId));
     for (const { key } of await area.list()) await area.remove(key);
     this.isSpoolLost = false;
+  }
+
+  #openStore(fileSystem: SimulatedFileSystem, clock: SimulationClock): Promise<Store> {
+    if (this.plan.store !== 'block') return openDirStore(fileSystem, storeFolder, { create: true, clock });
+    const options = { create: true, clock, random: this.random.fork(), geometry: smallGeometry };
+    return openBlockStore(fileSystem, storeFolder, options);
   }
 
   async create(): Promise<void> {
