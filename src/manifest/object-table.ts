@@ -248,6 +248,16 @@ export class ObjectTable {
     return sameId(this.#entry(index).lineage, this.#volumeId);
   }
 
+  /** Whether the newest state or a pinned one reads objects of another volume. */
+  hasForeign(): boolean {
+    for (const page of this.#foreignPages.keys())
+      for (let at = 0; at < catalogEntriesMax; at++) {
+        const index = page * catalogEntriesMax + at;
+        if (this.#entries[index]?.published === true && !this.#leaving.has(index)) return true;
+      }
+    return false;
+  }
+
   /** Index of the object with each id. Linear: for opening only. */
   ids(): Map<string, number> {
     const result = new Map<string, number>();

@@ -270,7 +270,8 @@ export class Publisher {
         writerKey: core.signingKey.publicKey,
         floor: published.kept[outdated]?.number ?? number,
         time: clock.wall(),
-        parent: published.parent,
+        // A clone that reads nothing of its parent any more is one no longer: the parent may forget it.
+        parent: core.table.hasForeign() ? published.parent : undefined,
         keyring: core.keyring.encode(),
         pins: published.pins.map((pin) => (pin.number === number ? { ...pin, digest: noDigest } : pin)),
         catalog: core.table.referencesWith(placed),

@@ -43,7 +43,10 @@ async function assertHolds(volume: Volume, at: number, seed: number, blocks = 1)
 }
 
 function otherKey(seed = 9): KeySource {
-  return createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, at) => seed + 5 * at), random: systemRandom });
+  return createKeyFileSource({
+    content: Uint8Array.from({ length: 32 }, (_, at) => seed + 5 * at),
+    random: systemRandom,
+  });
 }
 
 async function refused(code: ErrorCode, call: () => Promise<unknown>): Promise<void> {
@@ -230,6 +233,36 @@ describe('clones', () => {
       await again.removeSnapshot('base');
       await again.close();
       await assertSound(subject, keySource);
+    }));
+});
+
+describe('clones of clones', () => {
+  test('a volume keeps what the clone of an erased clone reads', () =>
+    withVolume(async (subject) => {
+      const { volume, environment, keySource } = subject;
+      await write(volume, 0, 1, 300);
+      const middleId = fromHex((await volume.clone({ keySource })).volumeId, 16)!;
+      const middle = await openVolume(environment, { volumeId: middleId, keySource });
+      await write(middle, 400, 2, 20);
+      const lastId = fromHex((await middle.clone({ keySource })).volumeId, 16)!;
+      await middle.close();
+      await eraseVolume(environment, { volumeId: middleId, keySource });
+      await write(volume, 0, 3, 300);
+      await volume.close();
+      const again = await subject.open();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      for (let round = 0; round < 20; round++) {
+        await write(again, 0, 10 + round, 300);
+        await again.checkpoint();
+      }
+      await again.close();
+      const last = await openVolume(environment, { volumeId: lastId, keySource });
+      await assertHolds(last, 0, 1, 300);
+      await assertHolds(last, 400, 2, 20);
+      await last.close();
+      await assertSound(subject, keySource, lastId);
+      await eraseVolume(environment, { volumeId: middleId, keySource });
+      await assertSound(subject, keySource, lastId);
     }));
 });
 
