@@ -47,7 +47,8 @@ export function publicInfoFrom(
     writerKey: toHex(manifest.writerKey),
     objectCount: objects.count,
     objectBytes: objects.bytes,
-    keySlots: keySlotsOf(manifest.keyring),
+    // An erased volume has no keyring.
+    keySlots: manifest.keyring.length === 0 ? [] : keySlotsOf(manifest.keyring),
   };
 }
 

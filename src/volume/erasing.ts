@@ -32,11 +32,16 @@ import type { EraseOptions, EraseReceipt, VolumeEnvironment } from './volume-typ
 
 const noChain = new Uint8Array(16);
 
-/** Destroys the keys; returns the proof. With `keepObjects` the sealed bytes stay where they are. */
+/**
+ * Destroys the keys; returns the proof. With `keepObjects` the sealed bytes stay where they are. An erasure that was
+ * interrupted is finished by the next call, which needs no key any more.
+ */
 export async function eraseVolume(environment: VolumeEnvironment, options: EraseOptions): Promise<EraseReceipt> {
   const prefix = volumePrefix(options.volumeId);
   const lock = await environment.store.lock(prefix);
   try {
+    const begun = await readErasure(environment, options.volumeId);
+    if (begun !== undefined) return await finishErasure(environment, begun, options);
     const unlocked = await unlockVolume(environment, options);
     let erased: ReadManifest;
     let bytes: Uint8Array;
@@ -63,6 +68,26 @@ export function checkReceipt(bytes: Uint8Array, volumeId: Uint8Array): EraseRece
     );
   }
   return receiptOf(read, bytes);
+}
+
+/** Repeats what comes after the head; each step does nothing where it was done before. */
+async function finishErasure(
+  environment: VolumeEnvironment,
+  erased: ReadManifest,
+  options: EraseOptions,
+): Promise<EraseReceipt> {
+  const { volumeId, epoch, number } = erased.manifest;
+  const anchored = await environment.anchor.read(volumeId);
+  await environment.anchor.advance({
+    volumeId,
+    epoch,
+    manifestNumber: number,
+    manifestDigest: erased.digest,
+    sequence: anchored?.sequence ?? 0,
+    chain: anchored?.chain ?? noChain,
+  });
+  const removedObjects = await removeRemains(environment, erased, options);
+  return { ...receiptOf(erased, bytesOf(erased)), removedObjects };
 }
 
 async function publishErasure(
@@ -196,19 +221,29 @@ function receiptOf({ manifest, digest }: ReadManifest, bytes: Uint8Array): Erase
   };
 }
 
-/** The receipt as it lies in the store; `volume-missing` or undefined where nothing was erased. */
+/** The receipt as it lies in the store; undefined where nothing was erased. */
 export async function readReceipt(
   environment: Pick<VolumeEnvironment, 'store'>,
   volumeId: Uint8Array,
 ): Promise<EraseReceipt | undefined> {
-  const { store } = environment;
+  const erased = await readErasure(environment, volumeId);
+  return erased === undefined ? undefined : checkReceipt(bytesOf(erased), volumeId);
+}
+
+async function readErasure(
+  { store }: Pick<VolumeEnvironment, 'store'>,
+  volumeId: Uint8Array,
+): Promise<ReadManifest | undefined> {
   const prefix = volumePrefix(volumeId);
   const { head } = await readHead(store, prefix, volumeId);
   if (head.state !== HeadState.erased) return undefined;
-  const read = await readManifest(store, prefix, volumeId, head.number, head.manifestDigest);
-  const { signedBytes, signature } = read.manifest;
+  return readManifest(store, prefix, volumeId, head.number, head.manifestDigest);
+}
+
+function bytesOf({ manifest }: ReadManifest): Uint8Array {
+  const { signedBytes, signature } = manifest;
   const bytes = new Uint8Array(signedBytes.length + signature.length);
   bytes.set(signedBytes);
   bytes.set(signature, signedBytes.length);
-  return checkReceipt(bytes, volumeId);
+  return bytes;
 }

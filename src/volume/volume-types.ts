@@ -157,6 +157,24 @@ export interface PublicVolumeInfo {
   readonly keySlots: readonly KeySlotInfo[];
 }
 
+export type VolumeState = 'open' | 'closed' | 'erased' | 'moved';
+
+export interface InspectedVolume extends PublicVolumeInfo {
+  /** As its signed head says; after a crash it says `open` until the next opening. */
+  readonly state: VolumeState;
+  /** The state of another volume that a clone started from. */
+  readonly parent:
+    | {
+        readonly volumeId: string; // 32 hex digits
+        readonly manifestNumber: number;
+        readonly manifestDigest: string; // 64 hex digits
+      }
+    | undefined;
+  /** Ids of the clones that it keeps objects for; gone ones are dropped when it is next opened for writing. */
+  readonly clones: readonly string[];
+  readonly snapshotCount: number;
+}
+
 export interface KeySlotInfo {
   readonly slot: number; // 0 to 31
   readonly kind: KeySourceKind;

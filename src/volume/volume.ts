@@ -9,28 +9,15 @@ import type { Store } from '../store/store.ts';
 import type { Pin } from '../manifest/manifest-format.ts';
 import { readHead, readManifest } from '../manifest/manifest.ts';
 import { findLivingClones } from './clone-pins.ts';
-import { publicInfoFrom } from './describe.ts';
-import { openVolume, readCatalog } from './opening.ts';
+import { openVolume } from './opening.ts';
 import { findingOf, verifyBlocks, verifyPublic } from './verify.ts';
-import type { PublicVolumeInfo, VerifyOptions, VerifyReport, VolumeEnvironment } from './volume-types.ts';
+import type { VerifyOptions, VerifyReport, VolumeEnvironment } from './volume-types.ts';
 
 export { createVolume } from './creating.ts';
 export { openVolume } from './opening.ts';
 export { checkReceipt, eraseVolume, readReceipt } from './erasing.ts';
+export { inspectVolume } from './inspecting.ts';
 export { diffSnapshots, listSnapshots, openSnapshot } from './snapshot-opening.ts';
-
-/** What the store shows of a volume to anybody; checked by signature and digest. */
-export async function inspectVolume(
-  environment: Pick<VolumeEnvironment, 'store'>,
-  volumeId: Uint8Array,
-): Promise<PublicVolumeInfo> {
-  const { store } = environment;
-  const prefix = volumePrefix(volumeId);
-  const { head } = await readHead(store, prefix, volumeId);
-  const newest = await readManifest(store, prefix, volumeId, head.number, head.manifestDigest);
-  const table = await readCatalog(store, newest);
-  return { ...publicInfoFrom(newest.manifest, newest.digest, table.totals()), epoch: head.epoch };
-}
 
 /** Ids of the volumes in a store, 32 hex digits each, sorted. */
 export async function listVolumes(store: Store): Promise<string[]> {
