@@ -37,7 +37,7 @@ export interface BlockDevice {
   /** Bytes; a multiple of 512. May change by `resize`. */
   readonly size: number;
   readonly readOnly: boolean;
-  /** The block size that avoids read-modify-write, bytes: 4096. */
+  /** The block size that avoids read-modify-write, bytes: 4096; 512 for images that are never written. */
   readonly blockSize: number;
 
   read(offset: number, length: number, target: Region, targetOffset: number): Completion;

@@ -55,7 +55,8 @@ export async function openHashed(
 
 export class HashedVolume implements BlockDevice {
   readonly readOnly = true;
-  readonly blockSize = blockBytes;
+  /** Nothing is written, so that nothing is read for a write; an image may hold a file system with small blocks. */
+  readonly blockSize = 512;
   readonly size: number;
   /** The beginning of the root, where a volume has its id. */
   readonly id: string;

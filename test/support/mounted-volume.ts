@@ -19,6 +19,13 @@ export class MountedVolume {
 
   /** Undefined after the test was marked as skipped. The volume is not mounted yet. */
   static async create(t: TestContext, size: string, ...tools: string[]): Promise<MountedVolume | undefined> {
+    const volume = MountedVolume.prepare(t, ...tools);
+    await volume?.home.createVolume(volume.name, size);
+    return volume;
+  }
+
+  /** The same before there is a volume. */
+  static prepare(t: TestContext, ...tools: string[]): MountedVolume | undefined {
     if (!requireRoot(t) || !requireFile(t, '/dev/fuse') || !requireFile(t, '/dev/loop-control')) return undefined;
     if (!['mount', 'umount', 'losetup', 'blkid', ...tools].every((name) => requireTool(t, name))) return undefined;
     const home = new Home(t, 'launcher');
