@@ -325,6 +325,25 @@ export class BlockMap {
     this.#directoriesLoaded++;
   }
 
+  /** The directory, in memory from now on; undefined when it is uniform. */
+  async loadDirectory(index: number): Promise<MapDirectory | undefined> {
+    return this.#loadDirectory(index);
+  }
+
+  /** The leaf's page is to be written anew though nothing in it changes. False where there is none in memory. */
+  touchLeaf(leaf: number): boolean {
+    const state = this.directories[leaf >>> 10]?.states[leaf & (directoryLeaves - 1)] ?? LeafState.hole;
+    if (state < 0) return false;
+    this.#writable(leaf);
+    return true;
+  }
+
+  /** The same for a directory in memory. */
+  touchDirectory(index: number): void {
+    this.directories[index]!.dirty = true;
+    this.changed = true;
+  }
+
   /** Loads a dropped directory's references, for counting its pages out (map-checkpoint.ts). */
   async loadDropped(index: number, reference: PageReference): Promise<MapDirectory> {
     const directory = new MapDirectory(index, LeafState.hole);

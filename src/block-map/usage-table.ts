@@ -42,6 +42,11 @@ export class UsageTable {
     return index < this.#counts.length ? this.#counts[index]! : 0;
   }
 
+  /** Whether every count is right. */
+  get isExact(): boolean {
+    return this.uncountedLeaves === 0 && this.#fresh === undefined;
+  }
+
   /** Of all objects together. */
   get totalBlocks(): number {
     let total = 0;
@@ -95,10 +100,6 @@ export class UsageTable {
     this.uncountedLeaves = 0;
   }
 
-  get isRecounting(): boolean {
-    return this.#fresh !== undefined;
-  }
-
   /** Counts the words of one leaf as they are at this instant; leaves before it were counted or hold nothing. */
   countLeaf(leaf: number, slab: Uint32Array, offset: number, words: number): void {
     for (let at = offset; at < offset + words; at += 2) {
@@ -132,7 +133,7 @@ export class UsageTable {
 
   /** What a checkpoint must write to have the counts of this instant; undefined while they are not known. */
   freeze(): FrozenUsagePage[] | undefined {
-    if (this.uncountedLeaves > 0 || this.isRecounting) {
+    if (!this.isExact) {
       this.#dirty.fill(1);
       return undefined;
     }

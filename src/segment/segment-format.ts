@@ -299,6 +299,11 @@ export function encodeFooter(target: Uint8Array, footer: Footer): void {
   view.setUint32(28, crc32(target.subarray(0, 28)), true);
 }
 
+/** Whether the last 32 bytes of an object say that they are a footer. */
+export function isEndMagic(bytes: Uint8Array): boolean {
+  return viewOf(bytes).getBigUint64(0, true) === magicEnd;
+}
+
 /** Decodes the last 32 bytes of an object of `objectBytes`. */
 export function decodeFooter(bytes: Uint8Array, objectBytes: number): Footer {
   if (bytes.length !== footerBytes) throw invalid('segment footer has a wrong length');

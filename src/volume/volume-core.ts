@@ -75,6 +75,8 @@ export function tuningOf(environment: VolumeEnvironment): VolumeTuning {
     checkpointMilliseconds: limits.checkpointMillisecondsDefault,
     unpublishedBytesMax: limits.unpublishedBytesDefault,
     anchorMilliseconds: limits.anchorMillisecondsDefault,
+    cleaningSlackBytes: limits.cleaningSlackBytesDefault,
+    cleaningBytesPerSecond: limits.cleaningBytesPerSecondDefault,
     ...environment.tuning,
   };
 }

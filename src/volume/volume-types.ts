@@ -59,6 +59,10 @@ export interface VolumeTuning {
   readonly unpublishedBytesMax: number;
   /** How far apart un-awaited advances of the anchor are, milliseconds. */
   readonly anchorMilliseconds: number;
+  /** Garbage that cleaning leaves alone, bytes. */
+  readonly cleaningSlackBytes: number;
+  /** What cleaning in the background copies while there are requests, besides twice what they write; 0: only on demand. */
+  readonly cleaningBytesPerSecond: number;
 }
 
 export interface CreateOptions {
@@ -221,6 +225,47 @@ export interface VolumeStats {
   readonly unanchoredRecords: number;
 }
 
+/** What housekeeping counts; sums over the volume's objects, so ask for it as often as one looks, not per request. */
+export interface HousekeepingStats {
+  readonly liveBytes: number; // of blocks that hold data
+  readonly deadBytes: number; // overwritten or trimmed, headers and tags included: what cleaning can give back
+  readonly pinnedBytes: number; // of objects that only snapshots and clones need
+  readonly cleanedBytes: number; // of segments that cleaning gave up
+  readonly copiedBytes: number; // of blocks that it sealed anew for that
+  readonly segmentsCleaned: number;
+  /** While a rekey is under way. */
+  readonly rekey: RekeyInfo | undefined;
+}
+
+export interface RekeyInfo {
+  readonly keyEpoch: number; // the epoch that replaces all before it
+  readonly bytesLeft: number; // of live objects under older keys
+  readonly bytesAtStart: number; // the same when this process first looked
+}
+
+export interface RekeyOptions {
+  /**
+   * A new keyring key besides, with this source as its only slot: shuts out whoever knows a secret that was removed.
+   * Other slots are added again afterwards.
+   */
+  readonly renewWith?: KeySource;
+}
+
+export interface CleanOptions {
+  /** Every segment that holds any garbage, not only as many as the space goal asks for. */
+  readonly all?: boolean;
+  readonly onProgress?: Progress;
+}
+
+export interface CleanReport {
+  readonly segmentsCleaned: number;
+  readonly cleanedBytes: number;
+  readonly copiedBytes: number;
+  readonly orphansRemoved: number;
+  /** Segments that are not what was written, or could not be read: kept. */
+  readonly findings: readonly VerifyFinding[];
+}
+
 export interface Volume extends BlockDevice {
   readonly id: string; // 32 hex digits
   info(): VolumeInfo;
@@ -230,6 +275,11 @@ export interface Volume extends BlockDevice {
   addKey(source: KeySource): Promise<KeySlotInfo>;
   removeKey(slot: number): Promise<void>;
   changeKey(slot: number, source: KeySource): Promise<KeySlotInfo>;
+  housekeeping(): HousekeepingStats;
+  /** Gives back the space of what was overwritten or trimmed, and removes orphans; in the background it happens by itself. */
+  clean(options?: CleanOptions): Promise<CleanReport>;
+  /** A new data key from here on; what older ones sealed is sealed anew in the background, progress in `housekeeping`. */
+  rekey(options?: RekeyOptions): Promise<void>;
   /** Pins the state of this moment under a name, whatever the size of the volume. */
   snapshot(name: string): Promise<SnapshotInfo>;
   /** `snapshot-needed` while a clone starts from it. */

@@ -168,6 +168,9 @@ export class FakeParts implements Parts {
       info: () => ({ ...this.#info(id), readOnly }),
       stats: () => ({ ...counts, ...more }),
       checkpoint: async () => undefined,
+      housekeeping: () => ({ ...fakeHousekeeping }),
+      clean: async () => ({ segmentsCleaned: 0, cleanedBytes: 0, copiedBytes: 0, orphansRemoved: 0, findings: [] }),
+      rekey: async () => undefined,
       snapshot: () => Promise.reject(unfaked()),
       removeSnapshot: () => Promise.reject(unfaked()),
       snapshots: () => [],
@@ -233,6 +236,16 @@ export class FakeParts implements Parts {
 async function secretOf(source: KeySource): Promise<string> {
   return Buffer.from(await source.derive(new Uint8Array(0))).toString('hex');
 }
+
+const fakeHousekeeping = {
+  liveBytes: 14,
+  deadBytes: 15,
+  pinnedBytes: 16,
+  cleanedBytes: 17,
+  copiedBytes: 18,
+  segmentsCleaned: 19,
+  rekey: undefined,
+};
 
 function unfaked(): Error {
   return new Error('the fake volume cannot do this');

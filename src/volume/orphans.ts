@@ -1,0 +1,71 @@
+/**
+ * Orphans: objects under a volume's own prefix that nothing names, as a crash or a deletion that failed leaves them.
+ *
+ * Invariants:
+ * - Only what was listed before the judgement is removed. Ids are random and an object gets one before it is created, so
+ *   what nothing names by then nothing will ever name; what is created later is in no list.
+ * - Before every batch the head must still be ours: another writer may name what we do not know.
+ * - Keys of no known shape, and everything outside the volume's own prefix, are left alone.
+ */
+import { orphanBatchMax, orphanKeysMax } from '../lib/limits.ts';
+import { toHex } from '../lib/hex.ts';
+import { fenced } from '../manifest/manifest.ts';
+import { catalogKey, headKey, manifestKey, parseKey } from '../store/paths.ts';
+import { objectKey } from './object-names.ts';
+import type { VolumeCore } from './volume-core.ts';
+
+/**
+ * `settled` resolves when no publication is running; the judgement follows in the same turn. `check` throws when the
+ * sweep is to end. Returns the keys removed.
+ */
+export async function removeOrphans(
+  core: VolumeCore,
+  settled: () => Promise<void>,
+  check: () => void,
+): Promise<string[]> {
+  const { store } = core.environment;
+  const listed: string[] = [];
+  for await (const { key } of store.list(core.prefix)) {
+    if (listed.length >= orphanKeysMax) break;
+    listed.push(key);
+  }
+  await settled();
+  const named = namedKeys(core);
+  const orphans = listed.filter((key) => {
+    const parsed = parseKey(key);
+    return parsed !== undefined && parsed.kind !== 'head' && !named.has(key);
+  });
+  for (const [at, key] of orphans.entries()) {
+    check();
+    if (at % orphanBatchMax === 0) await checkFence(core, settled);
+    await store.remove(key);
+  }
+  if (orphans.length > 0)
+    core.environment.log?.('info', 'orphans were removed', { volume: toHex(core.volumeId), count: orphans.length });
+  return orphans;
+}
+
+async function checkFence(core: VolumeCore, settled: () => Promise<void>): Promise<void> {
+  // A swap of our own head while we ask proves nothing.
+  await settled();
+  const expected = core.published.headVersion;
+  const version = await core.environment.store.version(headKey(core.prefix));
+  if (version === expected || core.published.headVersion !== expected) return;
+  await settled();
+  if ((await core.environment.store.version(headKey(core.prefix))) !== core.published.headVersion)
+    throw fenced(undefined);
+}
+
+/** Everything that the newest state, pinned states and whatever is being written name. */
+function namedKeys(core: VolumeCore): Set<string> {
+  const { table, published, prefix } = core;
+  const named = new Set<string>();
+  for (let index = 0; index < table.length; index++) {
+    const entry = table.find(index);
+    if (entry !== undefined && table.isOwn(index)) named.add(objectKey(prefix, entry));
+  }
+  for (const { id } of table.references) named.add(catalogKey(prefix, id));
+  for (const { number, digest } of [...published.kept, ...published.pins])
+    named.add(manifestKey(prefix, number, digest));
+  return named;
+}
