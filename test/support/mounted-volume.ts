@@ -32,7 +32,6 @@ export class MountedVolume {
     const volume = new MountedVolume(home);
     home.clearing.push(() => volume.#clear());
     mkdirSync(volume.directory);
-    await home.createVolume(volume.name, size);
     return volume;
   }
 
