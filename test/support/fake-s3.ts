@@ -51,8 +51,10 @@ export class FakeS3 {
   /** As old servers do: If-Match must be the ETag without quotes. */
   comparesUnquoted = false;
   listPageKeysMax = 1000;
-  /** Added to this server's idea of the time. */
+  /** Added to this server's idea of the time … */
   skewMilliseconds = 0;
+  /** … and to what it says of it. */
+  toldSkewMilliseconds = 0;
   readonly #faults: {
     readonly matches: (request: FakeRequest) => boolean;
     remaining: number;
@@ -108,6 +110,7 @@ export class FakeS3 {
       body: new Uint8Array(Buffer.concat(chunks)),
     };
     this.requests.push(request);
+    response.setHeader('date', new Date(Date.now() + this.toldSkewMilliseconds).toUTCString());
     const planned = this.#faults.find(({ matches, remaining }) => remaining > 0 && matches(request));
     if (planned !== undefined) planned.remaining--;
     const fault = planned?.fault;
