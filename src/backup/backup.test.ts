@@ -12,7 +12,7 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
 import { segmentKey, volumePrefix } from '../store/paths.ts';
 import type { Store } from '../store/store.ts';
-import { openVolume, verifyVolume } from '../volume/volume.ts';
+import { openSnapshot, openVolume, verifyVolume } from '../volume/volume.ts';
 import type { Volume } from '../volume/volume-types.ts';
 
 const size = 4 * 2 ** 20;
@@ -47,6 +47,71 @@ test('a full backup and incrementals after it, in whatever rhythm: the copy hold
     assert.ok(fullBytes > 0);
     await source.dispose();
   }
+});
+
+test('snapshots go along, roll back and leave again, and incrementals keep up', async () => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const random = seededBytes(seed * 31);
+    const source = await createTestVolume({ size, tuning });
+    let { volume } = source;
+    let model = new Uint8Array(size);
+    const snapshots = new Map<string, Uint8Array>();
+    const store = new MemoryStore(new MemoryMedium());
+    let last: Exported | undefined;
+    for (let round = 0; round < 6; round++) {
+      await change(volume, model, random, 6);
+      const [name] = [...snapshots.keys()];
+      const dice = random.below(4);
+      if (dice === 0 && name !== undefined) {
+        await volume.removeSnapshot(name);
+        snapshots.delete(name);
+      } else if (dice === 1 && name !== undefined) {
+        await volume.restore(name);
+        model = Uint8Array.from(snapshots.get(name)!);
+        volume = await source.open();
+      } else {
+        await volume.snapshot(`s${round}`);
+        snapshots.set(`s${round}`, Uint8Array.from(model));
+        await change(volume, model, random, 3);
+      }
+      await volume.checkpoint();
+      if (random.below(3) === 0) continue; // one backup for several rounds
+      const stream = await exported(source, last?.base);
+      await imported(store, stream.stream);
+      last = stream;
+      const where = `seed ${seed} round ${round}`;
+      assert.deepEqual(await contentOf(source, store), model, where);
+      for (const [snapshot, content] of snapshots) {
+        const environment = { ...source.environment, store, anchor: new MemoryAnchor() };
+        const opened = await openSnapshot(environment, { ...source, snapshot, acceptMissingAnchor: true });
+        assert.deepEqual(await readAll(opened), content, `${where} ${snapshot}`);
+      }
+    }
+    await source.dispose();
+  }
+});
+
+test('a clone takes what it shares with its parent along, beside a backup of the parent or alone', async () => {
+  const source = await filledSource();
+  const { keySource } = source;
+  const cloned = await source.volume.clone({ keySource });
+  const clone = { ...source, volumeId: new Uint8Array(Buffer.from(cloned.volumeId, 'hex')) };
+  const opened = await openVolume(source.environment, { volumeId: clone.volumeId, keySource });
+  await write(opened, 5, 3, 200);
+  await opened.close();
+  await source.volume.checkpoint();
+  const [ofParent, ofClone] = [await exported(source), await exported(clone)];
+  const alone = new MemoryStore(new MemoryMedium());
+  await imported(alone, ofClone.stream);
+  const expected = await contentOf(clone, alone);
+  assert.equal(expected[5 * 4096], 200);
+  const both = new MemoryStore(new MemoryMedium());
+  await imported(both, ofParent.stream);
+  const report = await imported(both, ofClone.stream);
+  assert.ok(report.presentCount > 0, 'what they share is there once');
+  assert.deepEqual(await contentOf(clone, both), expected);
+  assert.notDeepEqual(await contentOf(source, both), expected);
+  await source.dispose();
 });
 
 test('a stream that is cut anywhere is named so, shows nothing, and is taken up again', async () => {
@@ -251,12 +316,18 @@ async function write(volume: Volume, block: number, blocks: number, value: numbe
 }
 
 /** Verified with the key, with nothing left over but what an older state needed. */
-async function contentOf(source: TestVolume, store: Store): Promise<Uint8Array> {
+async function contentOf(
+  source: Pick<TestVolume, 'environment' | 'volumeId' | 'keySource'>,
+  store: Store,
+): Promise<Uint8Array> {
   const { volumeId, keySource } = source;
   const environment = { ...source.environment, store, anchor: new MemoryAnchor() };
   const report = await verifyVolume(environment, { volumeId, keySource });
   assert.deepEqual(report.findings, []);
-  const volume = await openVolume(environment, { volumeId, keySource, readOnly: true, acceptMissingAnchor: true });
+  return readAll(await openVolume(environment, { volumeId, keySource, readOnly: true, acceptMissingAnchor: true }));
+}
+
+async function readAll(volume: Volume): Promise<Uint8Array> {
   try {
     const region = new Region(size);
     await volume.read(0, size, region, 0);

@@ -90,6 +90,21 @@ export async function unlockingKey(
   return { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };
 }
 
+/** For work that needs a key only now and then: nobody is asked for one before it turns out. */
+export async function withKeyWhenNeeded<Value>(
+  name: string,
+  credential: Credential | undefined,
+  work: (credential: Credential | undefined) => Promise<Value>,
+): Promise<Value> {
+  try {
+    return await work(credential);
+  } catch (error) {
+    const isMissing = error instanceof CaissonError && error.code === 'key-source-unavailable';
+    if (!isMissing || credential !== undefined || !isInteractive()) throw error;
+    return work({ kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) });
+  }
+}
+
 /** Of the LUKS volume that is imported; undefined without `--luks`. */
 export async function luksPassphrase(options: CommandOptions): Promise<Uint8Array | undefined> {
   const file = textOption(options, 'luksPassphraseFile');

@@ -336,8 +336,6 @@ export const contentPieceBytes = 1024 * 1024;
 export const contentReadsInFlightMax = 8;
 /** One read of standard input or of the pipe of a program. */
 export const contentStreamReadBytes = 1024 * 1024;
-/** How long a program that decrypts a LUKS volume may take to say what it has to say once its output ended. */
-export const luksEndMilliseconds = 10_000;
 /** A piece in which objects of a backup are read and sent. */
 export const backupPieceBytes = 1024 * 1024;
 /** An object of a backup is in memory whole while it is checked; no Caisson writes larger ones. */
@@ -348,3 +346,22 @@ export const backupWritesInFlightMax = 8;
 export const backupWriteBytesMax = 64 * 1024 * 1024;
 /** How often an export begins anew because the writer deleted what it was about to send. */
 export const backupRestartsMax = 16;
+
+// Moving a volume between stores (docs/moving.md)
+
+/** Objects on their way from one store to the other at one time … */
+export const moveObjectsInFlightMax = 8;
+/** … as long as they are not larger than this together. */
+export const moveBytesInFlightMax = 64 * 1024 * 1024;
+/** A piece in which they are read and hashed; between two pieces others get their turn. */
+export const movePieceBytes = 1024 * 1024;
+/** What may still be missing in the target when writers are held for the last step. */
+export const moveDeltaBytesMax = 8 * 1024 * 1024;
+/** Passes after which writers are slowed down, by half more in each … */
+export const moveFreePassesMax = 3;
+/** … and after which the move gives up. */
+export const movePassesMax = 24;
+/** Within such a span a slowed writer may go on for part of the time. */
+export const moveBrakeMilliseconds = 64;
+/** How long writers are held at most; then the volume goes on where it was. */
+export const moveHoldMillisecondsMax = 5_000;

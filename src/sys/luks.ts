@@ -11,7 +11,7 @@ import { existsSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
 import { CaissonError, messageOf } from '../lib/errors.ts';
-import { luksEndMilliseconds, toolMilliseconds } from '../lib/limits.ts';
+import { toolMilliseconds } from '../lib/limits.ts';
 
 export interface LuksVolume {
   readonly path: string;
@@ -63,9 +63,9 @@ export async function openLuks(
   return openPipe(volume, passphrase, clock);
 }
 
-/** Undefined where cryptsetup is not installed. */
+/** Undefined where cryptsetup is not installed, or cannot do it and there is another way. */
 async function openMapping(
-  { path }: LuksVolume,
+  { path, version }: LuksVolume,
   passphrase: Uint8Array,
   clock: Clock,
   name: string,
@@ -78,6 +78,7 @@ async function openMapping(
   const { status, errorText } = await ended(opened, clock, toolMilliseconds);
   if (status === 'missing') return undefined;
   if (status === wrongPassphraseStatus) throw wrongPassphrase(path);
+  if (status !== 0 && version === 1) return undefined; // a control device without the kernel's module
   if (status !== 0) throw failed('cryptsetup', status, errorText);
   const close = async (): Promise<void> => {
     const closed = start('cryptsetup', ['close', name], undefined);
@@ -96,7 +97,6 @@ function openPipe({ path, containerBytes, payloadOffset }: LuksVolume, passphras
     ],
     passphrase,
   );
-  const stop = (): void => void child.process.kill('SIGKILL');
   const finished = ended(child, clock, undefined).then(({ status, errorText }) => {
     if (status === 0) return;
     if (status === 'missing') throw toolMissing();
@@ -105,10 +105,8 @@ function openPipe({ path, containerBytes, payloadOffset }: LuksVolume, passphras
   finished.catch(() => undefined); // whoever reads the pipe asks for it at the end
   const close = async (): Promise<void> => {
     child.process.stdout?.destroy();
-    const cancel = clock.after(luksEndMilliseconds, stop);
-    stop();
+    child.process.kill('SIGKILL');
     await finished.catch(() => undefined);
-    cancel();
   };
   return { kind: 'pipe', size: containerBytes - payloadOffset, stream: child.process.stdout!, ended: finished, close };
 }

@@ -84,6 +84,17 @@ test('a sparse image becomes a thin volume with the same bytes', async (context)
   assert.ok(content.subarray(report.sourceBytes).every((byte) => byte === 0));
 });
 
+test('an image that is mostly holes costs what it holds', async (context) => {
+  const home = new Home(context);
+  const { file } = sparseImage(home, 'disk.img');
+  fs.truncateSync(file, 2 ** 40);
+  const report = (await home.json([
+    ...['volume', 'import', 'data', '--from', file, '--store', home.store, '--key-file', home.keyFile()],
+  ])) as unknown as Filled;
+  assert.deepEqual([report.digest, report.sourceBytes], ['sparse', 2 ** 40]);
+  assert.ok(report.writtenBytes < 300_000);
+});
+
 test('a pipe of unknown length', async (context) => {
   const home = new Home(context);
   const content = 'a line of text\n'.repeat(300_000);
@@ -230,18 +241,27 @@ test('a copy has the same content, another id and keys of its own', async (conte
   assert.equal(taken.code, 'name-exists');
 });
 
-test('a volume that is open for writing is not copied; one that is open read-only is', async (context) => {
+test('a volume that is open for writing is copied as it was at one instant, and keeps no trace of it', async (context) => {
+  if (!requireTool(context, 'qemu-io', 'nbdcopy')) return;
   const home = new Home(context);
   await home.createVolume('data');
+  const served = await home.serve(['data']);
+  const uri = served.ready.volumes[0]?.uri ?? '';
+  await mustRun('qemu-io', '-f', 'raw', '-c', 'write -P 7 1M 1M', uri);
   const copy = ['volume', 'copy', 'data', 'data2', '--store', home.store, '--new-key-file', home.keyFile('new.key')];
-  const writing = await home.serve(['data']);
-  const busy = await home.error(copy);
-  assert.deepEqual([busy.exit, busy.code], [7, 'volume-busy']);
-  await home.run(['stop']);
-  await writing.ended;
-  await home.serve(['data', '--read-only']);
   const copied = (await home.json(copy)) as unknown as Filled;
-  assert.equal(copied.writtenBytes, 0);
+  assert.equal(copied.writtenBytes, mebibyte);
+  await mustRun('qemu-io', '-f', 'raw', '-c', 'write -P 8 1M 1M', uri);
+  await home.run(['stop']);
+  await served.ended;
+  const content = await contentOf(home, 'data2', context);
+  assert.ok(content?.subarray(mebibyte, 2 * mebibyte).every((byte) => byte === 7));
+  const readOnly = await home.serve(['data', '--read-only']);
+  await home.json([...copy.with(3, 'data3'), '--protection', 'sealed']);
+  await home.run(['stop']);
+  await readOnly.ended;
+  const verified = (await home.json(['volume', 'verify', 'data'])) as unknown as { pinsChecked: number };
+  assert.equal(verified.pinsChecked, 0);
 });
 
 test('a LUKS volume is imported through the system’s own tools', async (context) => {

@@ -2,7 +2,7 @@
 import { checkName } from '../../lib/names.ts';
 import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
-import { unlockingKey } from '../keys.ts';
+import { unlockingKey, withKeyWhenNeeded } from '../keys.ts';
 import { longWork } from '../long-work.ts';
 import { newVolume } from '../new-volume.ts';
 import { operationsFor } from '../reach.ts';
@@ -11,10 +11,12 @@ export const run: RunCommand = async (context, [source = '', name = ''], options
   checkName(source);
   checkName(name);
   const operations = await operationsFor(context, source);
-  const sourceCredential = await unlockingKey(operations, source, options);
+  const unlocking = await unlockingKey(operations, source, options);
   const volume = await newVolume(operations, name, options, true);
-  const report = await longWork(context, `copying ${source}`, (onProgress, signal) =>
-    operations.copyVolume({ ...volume, source, sourceCredential }, onProgress, signal),
+  const report = await withKeyWhenNeeded(source, unlocking, (sourceCredential) =>
+    longWork(context, `copying ${source}`, (onProgress, signal) =>
+      operations.copyVolume({ ...volume, source, sourceCredential }, onProgress, signal),
+    ),
   );
   context.output.result(
     report,

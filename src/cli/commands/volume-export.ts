@@ -7,9 +7,8 @@ import { CaissonError } from '../../lib/errors.ts';
 import { checkName } from '../../lib/names.ts';
 import { formatBytes } from '../../lib/sizes.ts';
 import type { CommandContext, CommandOptions, RunCommand } from '../command.ts';
-import { keyFromOptions, textOption } from '../keys.ts';
+import { keyFromOptions, textOption, withKeyWhenNeeded } from '../keys.ts';
 import { longWork } from '../long-work.ts';
-import { askSecret, isInteractive } from '../terminal.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
@@ -20,7 +19,9 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     });
   }
   await publishFirst(context, name);
-  const report = await exportIt(context, name, options, to, keyFromOptions(options)?.credential);
+  const report = await withKeyWhenNeeded(name, keyFromOptions(options)?.credential, (credential) =>
+    exportIt(context, name, options, to, credential),
+  );
   if (to === '-') context.output.beside(report, () => describe(name, report));
   else context.output.result(report, () => describe(name, report));
 };
@@ -33,7 +34,6 @@ async function publishFirst(context: CommandContext, name: string): Promise<void
   if (volumes.some((volume) => volume.name === name)) await daemon.checkpointVolume({ name });
 }
 
-/** Most exports need no key, so nobody is asked for one before it turns out. */
 async function exportIt(
   context: CommandContext,
   name: string,
@@ -48,16 +48,9 @@ async function exportIt(
     to: to === '-' ? to : resolve(to),
     ...(since === undefined ? {} : { since: existsSync(since) ? resolve(since) : since }),
   };
-  try {
-    return await longWork(context, `exporting ${name}`, (onProgress, signal) =>
-      operations.exportBackup({ ...request, credential }, onProgress, signal),
-    );
-  } catch (error) {
-    const isAsked = error instanceof CaissonError && error.code === 'key-source-unavailable' && isInteractive();
-    if (!isAsked || credential !== undefined) throw error;
-    const secret = await askSecret(`Passphrase of ${name}: `);
-    return exportIt(context, name, options, to, { kind: 'passphrase', secret });
-  }
+  return longWork(context, `exporting ${name}`, (onProgress, signal) =>
+    operations.exportBackup({ ...request, credential }, onProgress, signal),
+  );
 }
 
 function describe(name: string, report: OperationResponse<'exportBackup'>): string {

@@ -19,14 +19,14 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   const report = await longWork(context, `importing ${name}`, (onProgress, signal) =>
     operations.importVolume({ ...volume, ...request, ...(luks === undefined ? {} : { luks }) }, onProgress, signal),
   );
-  const { sourceBytes, paddedBytes, writtenBytes, sha256 } = report;
+  const { sourceBytes, paddedBytes, writtenBytes, digest, sha256 } = report;
   if (paddedBytes > 0)
     context.output.note(`${name} ends with ${paddedBytes} bytes of zeroes that the source does not have`);
   context.output.result(
     report,
     () =>
       `imported ${name}: ${formatBytes(sourceBytes)}, of which ${formatBytes(writtenBytes)} hold data, in ${report.volume.store}\n` +
-      `SHA-256 ${sha256}, the same in the source and in the volume`,
+      `${digest === 'plain' ? 'SHA-256' : 'sparse SHA-256'} ${sha256}, the same in the source and in the volume`,
   );
 };
 

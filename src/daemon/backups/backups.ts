@@ -19,6 +19,7 @@ import { credentialOfEntry } from '../credentials.ts';
 import { openSource } from '../filling/sources.ts';
 import type { OperationsContext } from '../operations-context.ts';
 import type { Engine } from '../parts.ts';
+import { hashedRefusal } from '../served-volume.ts';
 import { bytesOfId, closing } from '../volume-details.ts';
 import { resolveBase } from './backup-base.ts';
 import { intoBackup } from './backup-file.ts';
@@ -32,6 +33,7 @@ export async function exportBackup(
   const startedAt = performance.now();
   const { name, to, since, credential } = request;
   const entry = names.find(name);
+  if (entry.root !== undefined) throw hashedRefusal(name);
   const volumeId = bytesOfId(entry.volumeId);
   const keySource = async (): Promise<KeySource> =>
     parts.keySource(credential ?? (await credentialOfEntry(parts, name, entry)));

@@ -2,11 +2,14 @@
 import type { OperationProgress, OperationRequest, OperationResponse } from '../../admin/operations.ts';
 import { deviceContent, roundUp } from '../../backup/content.ts';
 import { fillVolume, tooLarge } from '../../backup/fill.ts';
-import { CaissonError } from '../../lib/errors.ts';
+import { systemRandom } from '../../crypto/random.ts';
+import { toHex } from '../../lib/hex.ts';
 import { blockBytes, checkVolumeSize } from '../../lib/sizes.ts';
 import type { Volume } from '../../volume/volume-types.ts';
 import type { OperationsContext } from '../operations-context.ts';
-import { closing } from '../volume-details.ts';
+import { credentialOfEntry } from '../credentials.ts';
+import { requireVolume } from '../served-volume.ts';
+import { bytesOfId, closing } from '../volume-details.ts';
 import { makeFilled } from './filled-volume.ts';
 import { openSource, type ImportSource } from './sources.ts';
 
@@ -22,12 +25,14 @@ export async function importVolume(
     async () => {
       const size = volumeSize(source, request.size);
       const grows = source.content.size === undefined && request.size === undefined;
-      const options = { digest: 'plain', grows, expectedSha256: request.sha256, onProgress, signal } as const;
+      // Only the plain one can be compared with what sha256sum said.
+      const digest = source.isThin && request.sha256 === undefined ? 'sparse' : 'plain';
+      const options = { digest, grows, expectedSha256: request.sha256, onProgress, signal } as const;
       return makeFilled(
         context,
         { ...request, size },
         {
-          digest: 'plain',
+          digest,
           fill: async (volume) => {
             const report = await fillVolume(volume, source.content, options);
             await source.finish();
@@ -59,17 +64,16 @@ export async function copyVolume(
   onProgress: OperationProgress | undefined,
   signal: AbortSignal | undefined,
 ): Promise<OperationResponse<'copyVolume'>> {
-  const { source, sourceCredential: _, ...wanted } = request;
-  return use(async (volume) => {
-    const instant = instantOf(volume, source);
-    const { size } = instant;
+  const { source: _, sourceCredential: __, ...wanted } = request;
+  return atOneInstant(context, request, use, async (volume) => {
+    const { size } = volume;
     const options = { digest: 'sparse', grows: false, expectedSha256: undefined, onProgress, signal } as const;
     return makeFilled(
       context,
       { ...wanted, size },
       {
         digest: 'sparse',
-        fill: (target) => fillVolume(target, deviceContent(instant, size), options),
+        fill: (target) => fillVolume(target, deviceContent(volume, size), options),
       },
     );
   });
@@ -77,12 +81,30 @@ export async function copyVolume(
 
 /**
  * The volume as it is at one instant. What is opened for the copy is opened read-only under its writer lock, so
- * nothing changes it; a volume that somebody writes to has no instant that reads could agree on.
+ * nothing changes it. Of a volume that this daemon holds open for writing a snapshot is taken, read, and removed.
  */
-function instantOf(volume: Volume, name: string): Volume {
-  if (volume.readOnly) return volume;
-  throw new CaissonError('fenced', 'volume-busy', `${name} is open for writing, so a copy would mix its states`, {
-    remedy: `Close it with "caisson detach ${name}" or "caisson umount ${name}", or serve it read-only.`,
-    details: { name },
+async function atOneInstant<Value>(
+  { parts, names, daemon, log }: OperationsContext,
+  { source, sourceCredential }: OperationRequest<'copyVolume'>,
+  use: UseVolume,
+  act: (volume: Volume) => Promise<Value>,
+): Promise<Value> {
+  const hosted = daemon?.host.get(source);
+  if (hosted === undefined || hosted.volume.readOnly) return use(act);
+  const volume = requireVolume(source, hosted.volume);
+  const credential = sourceCredential ?? (await credentialOfEntry(parts, source, names.find(source)));
+  const keySource = await parts.keySource(credential);
+  const { openSnapshot } = await import('../../volume/snapshot-opening.ts');
+  const snapshot = `copy-${toHex(systemRandom.bytes(4))}`;
+  await volume.snapshot(snapshot);
+  const remove = (): Promise<void> => volume.removeSnapshot(snapshot);
+  return closing(remove, async () => {
+    log('debug', 'copying from a snapshot', { volume: source, snapshot });
+    const { environment } = hosted.environment;
+    const opened = await openSnapshot(environment, { volumeId: bytesOfId(volume.id), keySource, snapshot });
+    return closing(
+      () => opened.close(),
+      () => act(opened),
+    );
   });
 }

@@ -21,10 +21,16 @@ import { StreamContent } from './stream-content.ts';
 
 export interface ImportSource {
   readonly content: ContentSource;
+  /** Mostly holes, as far as its file system tells: reading through them would be most of the work. */
+  readonly isThin: boolean;
   /** Throws `import-source-changed` when what was read is no state the source ever had. */
   finish(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** `blocks` of a stat counts in these, whatever the file system has. */
+const statBlockBytes = 512;
+const thinShare = 0.25;
 
 export async function openSource(
   path: string,
@@ -44,7 +50,7 @@ export async function openSource(
 function openStandardInput(signal: AbortSignal | undefined): ImportSource {
   const { stdin } = process;
   const content = new StreamContent(stdin, undefined, signal);
-  return { content, finish: async () => undefined, close: async () => void stdin.destroy() };
+  return { content, isThin: false, finish: async () => undefined, close: async () => void stdin.destroy() };
 }
 
 async function openFile(path: string): Promise<ImportSource> {
@@ -64,13 +70,14 @@ async function openFile(path: string): Promise<ImportSource> {
     const after = await handle.stat();
     if (before.isFile() && (after.size !== before.size || after.mtimeMs !== before.mtimeMs)) throw changed(path);
   };
-  return { content, finish, close: async () => handle.close() };
+  const isThin = before.isFile() && before.blocks * statBlockBytes < size * thinShare;
+  return { content, isThin, finish, close: async () => handle.close() };
 }
 
 async function openPipeFile(path: string): Promise<ImportSource> {
   const stream = fs.createReadStream(path, { highWaterMark: contentStreamReadBytes });
   const content = new StreamContent(stream, undefined, undefined);
-  return { content, finish: async () => undefined, close: async () => void stream.destroy() };
+  return { content, isThin: false, finish: async () => undefined, close: async () => void stream.destroy() };
 }
 
 async function openLuksSource(
@@ -99,7 +106,7 @@ async function openLuksSource(
   passphrase.fill(0);
   if (opened.kind === 'pipe') {
     const content = new StreamContent(opened.stream, opened.size, signal, opened.ended);
-    return { content, finish: () => opened.ended, close: opened.close };
+    return { content, isThin: false, finish: () => opened.ended, close: opened.close };
   }
   try {
     const device = await openFile(opened.path);
