@@ -21,8 +21,8 @@ export interface EnvironmentParts {
   readonly sealer: Sealer;
   readonly tuning: Configuration['tuning'];
   readonly remote: RemoteStoreOptions;
-  /** Of this process, for all remote stores. */
-  readonly readCache?: () => Promise<ReadCache>;
+  /** For a remote store: the one of the process, or a new one. */
+  readonly readCache?: (isShared: boolean) => Promise<ReadCache>;
 }
 
 export async function openEnvironment(
@@ -42,7 +42,9 @@ export async function openEnvironment(
       overwriteDevice: options.overwriteDevice ?? false,
     });
     undo(() => opened.close());
-    const store = options.readsThroughCache === true ? await cached(opened, readCache) : opened;
+    const isShared = options.sharesReadCache === true;
+    const cache = opened.isRemote ? await readCache?.(isShared) : undefined;
+    const store = cache === undefined ? opened : await throughCache(opened, cache);
     makePrivateFolder(anchorFolder);
     const anchor = await openFileAnchor(nodeFileSystem, anchorFolder);
     const spoolRoot = await spoolRootOf(storeUrl, remote);
@@ -62,14 +64,14 @@ export async function openEnvironment(
       close: async () => {
         await digester?.close();
         await store.close();
+        if (!isShared) await cache?.close();
       },
     };
   });
 }
 
-async function cached(store: Store, readCache: EnvironmentParts['readCache']): Promise<Store> {
-  if (!store.isRemote || readCache === undefined) return store;
-  const [{ CachedStore }, cache] = await Promise.all([import('../store/cached-store.ts'), readCache()]);
+async function throughCache(store: Store, cache: ReadCache): Promise<Store> {
+  const { CachedStore } = await import('../store/cached-store.ts');
   return new CachedStore(store, cache);
 }
 

@@ -2,6 +2,7 @@
  * The composition root: the one place that names concrete classes. Everything is loaded when it is
  * first asked for, and modules that are needed together are loaded together.
  */
+import { randomUUID } from 'node:crypto';
 import type { Environment, Folders } from '../lib/folders.ts';
 import type { FileHandle, FileLock } from '../store/file-system.ts';
 import type { ReadCache } from '../store/read-cache.ts';
@@ -36,7 +37,11 @@ export function createParts(folders: Folders, configuration: Configuration, envi
         sealer,
         tuning: configuration.tuning,
         remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom },
-        readCache: () => (cache ??= createReadCache(remote.cacheFolder ?? folders.cache, remote.cacheBytesMax)),
+        readCache: (isShared) => {
+          const create = (): Promise<ReadCache> =>
+            createReadCache(remote.cacheFolder ?? folders.cache, remote.cacheBytesMax);
+          return isShared ? (cache ??= create()) : create();
+        },
       });
     },
     keySource: keySourceOf,
@@ -64,8 +69,7 @@ async function createReadCache(folder: string, bytesMax: number | undefined): Pr
   ]);
   const openFile = async (): Promise<FileHandle> => {
     makePrivateFolder(folder);
-    const path = `${folder}/read-cache-${process.pid}`;
-    await nodeFileSystem.unlink(path);
+    const path = `${folder}/read-cache-${randomUUID()}`;
     const file = await nodeFileSystem.open(path, 'exclusive');
     await nodeFileSystem.unlink(path);
     return file;

@@ -8,10 +8,17 @@ import type { BlockDevice } from '../export/block-device.ts';
 import type { KeySource } from '../keys/key-source.ts';
 import type { Store } from '../store/store.ts';
 import type {
+  ChangedExtent,
   CreateOptions,
+  DiffOptions,
+  EraseOptions,
+  EraseReceipt,
+  InspectedVolume,
   OpenOptions,
+  OpenSnapshotOptions,
   Progress,
   PublicVolumeInfo,
+  SnapshotInfo,
   VerifyOptions,
   VerifyReport,
   Volume,
@@ -24,12 +31,21 @@ import type { Configuration } from './configuration.ts';
 export interface Engine {
   createVolume(environment: VolumeEnvironment, options: CreateOptions): Promise<PublicVolumeInfo>;
   openVolume(environment: VolumeEnvironment, options: OpenOptions): Promise<Volume>;
-  inspectVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<PublicVolumeInfo>;
+  inspectVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<InspectedVolume>;
   listVolumes(store: Store): Promise<string[]>;
   verifyVolume(environment: VolumeEnvironment, options: VerifyOptions): Promise<VerifyReport>;
   /** Reads every block of a volume that is open already; adds to the report what it finds. */
   verifyBlocks(volume: Volume, report: VerifyReport, onProgress: Progress | undefined): Promise<VerifyReport>;
   removeVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<{ removedObjects: number }>;
+  openSnapshot(environment: VolumeEnvironment, options: OpenSnapshotOptions): Promise<Volume>;
+  listSnapshots(
+    environment: VolumeEnvironment,
+    options: Pick<OpenSnapshotOptions, 'volumeId' | 'keySource'>,
+  ): Promise<readonly SnapshotInfo[]>;
+  diffSnapshots(environment: VolumeEnvironment, options: DiffOptions): AsyncIterable<ChangedExtent>;
+  eraseVolume(environment: VolumeEnvironment, options: EraseOptions): Promise<EraseReceipt>;
+  checkReceipt(bytes: Uint8Array, volumeId: Uint8Array): EraseReceipt;
+  readReceipt(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<EraseReceipt | undefined>;
 }
 
 /** A store with all that the engine needs around it; belongs to whoever opened it. */
@@ -41,8 +57,8 @@ export interface OpenEnvironment {
 export interface EnvironmentOptions {
   /** Makes the store where there is none; only ever set by `volume create`. */
   readonly create: boolean;
-  /** For a volume that is served. What is verified comes from the store itself, never from a copy of it. */
-  readonly readsThroughCache?: boolean;
+  /** For a volume that is served. What is verified starts with an empty cache: it comes from the store itself. */
+  readonly sharesReadCache?: boolean;
   /** With `create`: takes a block device over although something is on it. */
   readonly overwriteDevice?: boolean;
   readonly log?: VolumeLog;
@@ -78,6 +94,8 @@ export interface MountRequest {
   readonly device: BlockDevice;
   readonly nbdSocket: string;
   readonly directory: string;
+  /** A snapshot, which may be mounted beside its volume. */
+  readonly isSnapshot: boolean;
   readonly makeFileSystem: 'ext4' | 'xfs' | 'btrfs' | undefined;
   /** Makes the file system even where the volume holds one already. */
   readonly force: boolean;
@@ -100,7 +118,15 @@ export interface UnmountedVolume {
   readonly notes: readonly string[];
 }
 
+/** A file system that stands still: everything written to it is in the volume, and it is clean. */
+export interface FrozenFileSystem {
+  /** False: it had to go on before that. */
+  thaw(): Promise<boolean>;
+}
+
 export interface Mounts {
+  /** Undefined where that is not possible; it goes on by itself when it takes too long or this process ends. */
+  freeze(directory: string): Promise<FrozenFileSystem | undefined>;
   mount(request: MountRequest): Promise<MountedVolume>;
   /** Undoes the mount of a volume's name or of a directory, also one that a crashed daemon left. */
   unmount(target: string): Promise<UnmountedVolume>;

@@ -4,24 +4,28 @@
  * Invariants: a name is attached at most once; while it is being attached or detached every other
  * change to it is refused (`volume-busy`) rather than queued, so that nothing waits behind a
  * passphrase. A volume is closed only after its exports stopped taking requests, and whatever a
- * failed attach had begun is undone before its error leaves.
+ * failed attach had begun is undone before its error leaves. A snapshot is held under a name of its own,
+ * `NAME@SNAPSHOT`, beside its volume and independent of it, and is not removed while it is held.
  */
 import type { Credential, VolumeExport } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { openVolumesMax } from '../lib/limits.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import type { NbdListener, OpenEnvironment, Parts } from './parts.ts';
-import { stateOf } from './served-volume.ts';
+import { hashedRefusal, stateOf } from './served-volume.ts';
 import type { ServedVolume } from './served-volume.ts';
 import { withUndo } from './undo.ts';
+import { bytesOfId } from './volume-details.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
 /** Who asked for the volume; only what the configuration listed goes away when it is taken off the list. */
 export type AttachedBy = 'configuration' | 'command' | 'mount';
 
 export interface AttachRequest {
+  /** `NAME`, or `NAME@SNAPSHOT`. */
   readonly name: string;
   readonly entry: VolumeEntry;
+  readonly snapshot: string | undefined;
   readonly credential: Credential;
   readonly socket: string;
   readonly readOnly: boolean;
@@ -30,6 +34,7 @@ export interface AttachRequest {
 
 export interface HostedVolume {
   readonly name: string;
+  readonly snapshot: string | undefined;
   readonly volume: ServedVolume;
   readonly environment: OpenEnvironment;
   readonly listener: NbdListener;
@@ -40,7 +45,10 @@ export class VolumeHost {
   readonly #parts: Parts;
   readonly #log: VolumeLog;
   readonly #open = new Map<string, HostedVolume>();
-  readonly #changing = new Set<string>();
+  /** Ids by name. */
+  readonly #changing = new Map<string, string>();
+  /** Ids of the volumes that lose a snapshot now. */
+  readonly #pruning = new Set<string>();
   #tcp: NbdListener | undefined;
   #closing = false;
 
@@ -55,6 +63,24 @@ export class VolumeHost {
 
   list(): readonly HostedVolume[] {
     return [...this.#open.values()];
+  }
+
+  /** Names under which the volume or a snapshot of it is held, or is about to be. */
+  namesOf(volumeId: string): readonly string[] {
+    const open = this.list().filter(({ volume }) => volume.id === volumeId);
+    const changing = [...this.#changing].filter(([, id]) => id === volumeId);
+    return [...new Set([...open.map(({ name }) => name), ...changing.map(([name]) => name)])].sort();
+  }
+
+  /** Nobody begins to hold a snapshot of the volume while `act` runs: what it would read may be on its way out. */
+  async whilePruning<Value>(volumeId: string, act: () => Promise<Value>): Promise<Value> {
+    if (this.#pruning.has(volumeId)) throw inChange(volumeId);
+    this.#pruning.add(volumeId);
+    try {
+      return await act();
+    } finally {
+      this.#pruning.delete(volumeId);
+    }
   }
 
   get tcp(): NbdListener | undefined {
@@ -84,7 +110,9 @@ export class VolumeHost {
         remedy: 'Start another daemon with its own CAISSON_RUNTIME.',
       });
     }
-    return this.#whileChanging(name, async () => {
+    const { volumeId } = request.entry;
+    if (request.snapshot !== undefined && this.#pruning.has(volumeId)) throw inChange(name);
+    return this.#whileChanging(name, volumeId, async () => {
       const hosted = await this.#openAndExport(request);
       if (this.#closing) {
         // The stop did not wait for this one; nobody else would close it.
@@ -105,7 +133,7 @@ export class VolumeHost {
         details: { name },
       });
     }
-    await this.#whileChanging(name, () => this.#close(hosted));
+    await this.#whileChanging(name, hosted.volume.id, () => this.#close(hosted));
   }
 
   /** Exports first, all at once; then each volume is flushed, published and closed. */
@@ -121,33 +149,34 @@ export class VolumeHost {
     if (failures.length > 0) throw failures[0];
   }
 
-  async #openAndExport({ name, entry, credential, socket, readOnly, by }: AttachRequest): Promise<HostedVolume> {
+  async #openAndExport(request: AttachRequest): Promise<HostedVolume> {
+    const { name, entry, socket, snapshot, by } = request;
     return withUndo(async (undo) => {
-      const environment = await this.#parts.openEnvironment(entry.store, { create: false, log: this.#log });
+      const options = { create: false, sharesReadCache: true, log: this.#log };
+      const environment = await this.#parts.openEnvironment(entry.store, options);
       undo(() => environment.close());
-      const volume = await this.#openVolume(environment, entry, credential, readOnly);
+      const volume = await this.#openVolume(environment, request);
       undo(() => volume.close());
       const listener = await this.#parts.listenNbd({ kind: 'unix', path: socket }, this.#log);
       undo(() => listener.close());
       listener.add(name, volume);
-      return { name, volume, environment, listener, by };
+      return { name, snapshot, volume, environment, listener, by };
     });
   }
 
   async #openVolume(
     { environment }: OpenEnvironment,
-    entry: VolumeEntry,
-    credential: Credential,
-    readOnly: boolean,
+    { name, entry, credential, readOnly, snapshot }: AttachRequest,
   ): Promise<ServedVolume> {
     const { isHashedEntry, openHashedEntry } = await import('./hashed-volumes.ts');
-    if (isHashedEntry(entry)) return openHashedEntry(environment.store, entry);
+    if (isHashedEntry(entry)) {
+      if (snapshot !== undefined) throw hashedRefusal(name);
+      return openHashedEntry(environment.store, entry);
+    }
     const engine = await this.#parts.engine();
-    return engine.openVolume(environment, {
-      volumeId: new Uint8Array(Buffer.from(entry.volumeId, 'hex')),
-      keySource: await this.#parts.keySource(credential),
-      readOnly,
-    });
+    const common = { volumeId: bytesOfId(entry.volumeId), keySource: await this.#parts.keySource(credential) };
+    if (snapshot !== undefined) return engine.openSnapshot(environment, { ...common, snapshot });
+    return engine.openVolume(environment, { ...common, readOnly });
   }
 
   async #close(hosted: HostedVolume): Promise<void> {
@@ -163,20 +192,22 @@ export class VolumeHost {
     if (failures.length > 0) throw failures[0];
   }
 
-  async #whileChanging<Value>(name: string, change: () => Promise<Value>): Promise<Value> {
-    if (this.#changing.has(name) || this.#closing) {
-      throw new CaissonError('transient', 'volume-busy', `${name} is being opened or closed right now`, {
-        remedy: 'Try again in a moment.',
-        details: { name },
-      });
-    }
-    this.#changing.add(name);
+  async #whileChanging<Value>(name: string, volumeId: string, change: () => Promise<Value>): Promise<Value> {
+    if (this.#changing.has(name) || this.#closing) throw inChange(name);
+    this.#changing.set(name, volumeId);
     try {
       return await change();
     } finally {
       this.#changing.delete(name);
     }
   }
+}
+
+function inChange(name: string): CaissonError {
+  return new CaissonError('transient', 'volume-busy', `${name} is being opened or closed right now`, {
+    remedy: 'Try again in a moment.',
+    details: { name },
+  });
 }
 
 export function exportOf({ name, volume, listener }: HostedVolume): VolumeExport {

@@ -4,7 +4,7 @@
  *
  * Invariant: an object that is gone from the store cannot be opened, whatever the cache holds of it.
  */
-import { readCacheChunkBytes, readCachePrefetchesMax } from '../lib/limits.ts';
+import { readAheadBytesMax, readCacheChunkBytes, readCachePrefetchesMax } from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { shortObject } from './file-reader.ts';
 import { CachedObject } from './read-cache.ts';
@@ -117,6 +117,8 @@ class CachedReader implements ObjectReader {
   readonly #cache: ReadCache;
   readonly #release: () => void;
   #isClosed = false;
+  /** Where a read would continue the last one. */
+  #nextOffset = -1;
 
   constructor(inner: ObjectReader, key: string, object: CachedObject, cache: ReadCache, release: () => void) {
     this.size = inner.size;
@@ -147,6 +149,8 @@ class CachedReader implements ObjectReader {
       throw shortObject(this.#key, offset, length, Math.max(0, Math.min(length, this.size - offset)));
     const parts: Promise<void>[] = [];
     const end = offset + length;
+    const isInOrder = offset === this.#nextOffset;
+    this.#nextOffset = end;
     for (let position = offset; position < end;) {
       const chunk = Math.floor(position / readCacheChunkBytes);
       const within = position - chunk * readCacheChunkBytes;
@@ -154,6 +158,7 @@ class CachedReader implements ObjectReader {
       parts.push(this.#readPart(chunk, within, count, target, targetOffset + position - offset));
       position += count;
     }
+    if (isInOrder) this.prefetch(end, readAheadBytesMax / 4);
     // All of them, also when one fails: none may write to the target after this call has ended.
     for (const result of await Promise.allSettled(parts)) if (result.status === 'rejected') throw result.reason;
   }
