@@ -11,28 +11,15 @@ import type { HashedDescription } from '../hashed/hashed-describe.ts';
 import { hashedVersion, parseRoot } from '../hashed/hashed-format.ts';
 import { removeHashed } from '../hashed/hashed-removal.ts';
 import { verifyHashed } from '../hashed/hashed-verify.ts';
-import { openHashed } from '../hashed/hashed-volume.ts';
-import type { HashedVolume } from '../hashed/hashed-volume.ts';
 import { systemClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import type { Store } from '../store/store.ts';
 import { withImageOf } from '../sys/erofs-image.ts';
 import { openImageFile } from '../sys/image-file.ts';
+import type { HashedEntry } from './hashed-entry.ts';
 import type { OperationsContext } from './operations-context.ts';
 import { closing } from './volume-details.ts';
-import type { VolumeEntry } from './volume-names.ts';
-
-/** The entry of an image: its id is the beginning of its root. */
-export type HashedEntry = VolumeEntry & { readonly root: string };
-
-export function isHashedEntry(entry: VolumeEntry): entry is HashedEntry {
-  return entry.root !== undefined;
-}
-
-export function openHashedEntry(store: Store, entry: HashedEntry): Promise<HashedVolume> {
-  return openHashed(store, parseRoot(entry.root));
-}
 
 export async function createHashedVolume(
   context: OperationsContext,
@@ -88,7 +75,7 @@ export async function inspectHashedVolume(
   entry: HashedEntry,
 ): Promise<VolumeDetails> {
   const isOpen = context.daemon?.host.get(name) !== undefined;
-  return withStore(context, entry.store, false, async (store) =>
+  return withStoreOf(context, name, entry, async (store) =>
     detailsOfHashed(name, entry, await describeHashed(store, parseRoot(entry.root)), isOpen),
   );
 }
@@ -96,15 +83,17 @@ export async function inspectHashedVolume(
 /** The same with and without a key: there is none. */
 export async function verifyHashedVolume(
   context: OperationsContext,
+  name: string,
   entry: HashedEntry,
   onProgress: OperationProgress | undefined,
 ): Promise<OperationResponse<'verifyVolume'>> {
-  return withStore(context, entry.store, false, async (store) => {
+  return withStoreOf(context, name, entry, async (store) => {
     const report = await verifyHashed(store, parseRoot(entry.root), { onProgress });
     const { objectsChecked, objectBytes, leavesChecked, findings } = report;
     return {
       ...{ volumeId: entry.volumeId, public: true, root: entry.root, objectsChecked, objectBytes },
       ...{ manifestNumber: 0, manifestDigest: hexOf(entry), writerKey: '', manifestsChecked: 0 },
+      ...{ pinsChecked: 0, erased: false },
       ...{ unitsChecked: leavesChecked, orphans: [], findings: [...findings], freshness: 'not-checked' as const },
     };
   });
@@ -129,6 +118,18 @@ export async function removeHashedVolume(
   }
   await names.remove(name);
   return { removedObjects };
+}
+
+/** The store that the host has open for this image, else one of its own: some stores are open only once. */
+async function withStoreOf<Value>(
+  context: OperationsContext,
+  name: string,
+  entry: HashedEntry,
+  use: (store: Store) => Promise<Value>,
+): Promise<Value> {
+  const hosted = context.daemon?.host.get(name);
+  if (hosted !== undefined) return use(hosted.environment.environment.store);
+  return withStore(context, entry.store, false, use);
 }
 
 async function withStore<Value>(

@@ -9,6 +9,7 @@ import { checkName } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
+import { isHashedEntry } from './hashed-entry.ts';
 import type { OperationsContext } from './operations-context.ts';
 import { VolumeAccess } from './volume-access.ts';
 import { bytesOfId, closing, detailsOf } from './volume-details.ts';
@@ -38,11 +39,7 @@ export function createOperations(context: OperationsContext): Operations {
     createVolume: async (request) => createVolume(context, request),
     createHashedVolume: async (request, onProgress, signal) =>
       (await import('./hashed-volumes.ts')).createHashedVolume(context, request, onProgress, signal),
-    adoptVolume: async (request) => {
-      if (request.root === undefined) return adoptVolume(context, request);
-      const { adoptHashedVolume } = await import('./hashed-volumes.ts');
-      return adoptHashedVolume(context, request.name, request.store, request.root);
-    },
+    adoptVolume: async (request) => adoptVolume(context, request),
     importVolume: async (request, onProgress, signal) =>
       (await import('./filling/filling.ts')).importVolume(context, request, onProgress, signal),
     copyVolume: async (request, onProgress, signal) => {
@@ -151,10 +148,13 @@ async function nameOrRemove(
 }
 
 async function adoptVolume(
-  { parts, names, log }: OperationsContext,
+  context: OperationsContext,
   request: OperationRequest<'adoptVolume'>,
 ): Promise<VolumeDetails> {
-  names.checkFree(request.name);
+  const { parts, names, log } = context;
+  const { name, store: storeUrl, root } = request;
+  if (root !== undefined) return (await import('./hashed-volumes.ts')).adoptHashedVolume(context, name, storeUrl, root);
+  names.checkFree(name);
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(request.store, { create: false, log });
   return closing(
@@ -209,8 +209,7 @@ async function removeVolume(
       details: { name },
     });
   }
-  const { isHashedEntry, removeHashedVolume } = await import('./hashed-volumes.ts');
-  if (isHashedEntry(entry)) return removeHashedVolume(context, request, entry);
+  if (isHashedEntry(entry)) return (await import('./hashed-volumes.ts')).removeHashedVolume(context, request, entry);
   let removedObjects = 0;
   if (!aliasOnly) {
     const engine = await parts.engine();

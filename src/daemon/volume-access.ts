@@ -9,6 +9,7 @@ import type { Credential, VolumeDetails } from '../admin/schema.ts';
 import type { KeySource } from '../keys/key-source.ts';
 import type { KeySlotInfo, PublicVolumeInfo, VerifyReport, Volume } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
+import { isHashedEntry } from './hashed-entry.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { OpenEnvironment } from './parts.ts';
 import { hashedRefusal, requireVolume } from './served-volume.ts';
@@ -34,7 +35,7 @@ export class VolumeAccess {
     readOnly = false,
   ): Promise<Value> {
     const entry = this.#context.names.find(name);
-    if (entry.root !== undefined) throw hashedRefusal(name);
+    if (isHashedEntry(entry)) throw hashedRefusal(name);
     const hosted = this.host?.get(name);
     if (hosted !== undefined) return act(requireVolume(name, hosted.volume), entry);
     const { parts } = this.#context;
@@ -62,13 +63,12 @@ export class VolumeAccess {
   /** A hashed image has no keys. */
   async keySlots(name: string): Promise<readonly KeySlotInfo[]> {
     const entry = this.#context.names.find(name);
-    return entry.root === undefined ? (await this.publicInfo(name)).keySlots : [];
+    return isHashedEntry(entry) ? [] : (await this.publicInfo(name)).keySlots;
   }
 
   async inspect(name: string, credential: Credential | undefined, unlock: boolean): Promise<VolumeDetails> {
     const found = this.#context.names.find(name);
-    const { isHashedEntry, inspectHashedVolume } = await import('./hashed-volumes.ts');
-    if (isHashedEntry(found)) return inspectHashedVolume(this.#context, name, found);
+    if (isHashedEntry(found)) return (await import('./hashed-volumes.ts')).inspectHashedVolume(this.#context, name, found);
     const isOpen = this.host?.get(name) !== undefined;
     if (isOpen || unlock) {
       return this.use(name, credential, async (volume, entry) => detailsOf(name, entry, volume.info(), isOpen), true);
@@ -82,8 +82,9 @@ export class VolumeAccess {
   ): Promise<OperationResponse<'verifyVolume'>> {
     const { name, credential } = request;
     const entry = this.#context.names.find(name);
-    const { isHashedEntry, verifyHashedVolume } = await import('./hashed-volumes.ts');
-    if (isHashedEntry(entry)) return verifyHashedVolume(this.#context, entry, onProgress);
+    if (isHashedEntry(entry)) {
+      return (await import('./hashed-volumes.ts')).verifyHashedVolume(this.#context, name, entry, onProgress);
+    }
     const hosted = this.host?.get(name);
     if (hosted !== undefined) return plain(await this.#verifyOpen(hosted, request.public, onProgress));
     const engine = await this.#context.parts.engine();

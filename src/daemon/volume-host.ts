@@ -11,6 +11,7 @@ import type { Credential, VolumeExport } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { openVolumesMax } from '../lib/limits.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
+import { isHashedEntry, openHashedEntry } from './hashed-entry.ts';
 import type { NbdListener, OpenEnvironment, Parts } from './parts.ts';
 import { hashedRefusal, stateOf } from './served-volume.ts';
 import type { ServedVolume } from './served-volume.ts';
@@ -168,7 +169,6 @@ export class VolumeHost {
     { environment }: OpenEnvironment,
     { name, entry, credential, readOnly, snapshot }: AttachRequest,
   ): Promise<ServedVolume> {
-    const { isHashedEntry, openHashedEntry } = await import('./hashed-volumes.ts');
     if (isHashedEntry(entry)) {
       if (snapshot !== undefined) throw hashedRefusal(name);
       return openHashedEntry(environment.store, entry);

@@ -1,6 +1,6 @@
 /**
- * Codec of hashed images and the shape of their tree. Spec: spec/hashed-format.md. Vectors:
- * test/vectors/hashed/. Pure.
+ * Codec of hashed images and the shape of their tree. Pure.
+ * Spec: spec/hashed-format.md. Vectors: test/vectors/hashed/, whole images in test/vectors/hashed-images/.
  *
  * The version fixes the leaf and the fan-out, the image's length fixes the rest: how many levels there
  * are and how many children each node has. What a header says must be what the tree says of the place,

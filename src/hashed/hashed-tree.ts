@@ -154,7 +154,7 @@ export class HashedTree {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#loading.values());
-    const closes = [...this.#open].map((span) => span.reader?.close());
+    const closes = [...this.#open].map(async (span) => span.reader?.close());
     for (const span of this.#open) span.reader = undefined;
     this.#open.clear();
     this.#spans.clear();

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { execFileSync } from 'node:child_process';
+import { toolOutput } from '../../test/support/tools.ts';
 import { systemClock } from '../lib/clock.ts';
 import { isCaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
@@ -60,7 +60,7 @@ test(
   'what is no file and no device is refused by name, and nothing waits for a pipe',
   inFolder(async (folder) => {
     const pipe = path.join(folder, 'pipe');
-    execFileSync('mkfifo', [pipe]);
+    await toolOutput('mkfifo', [pipe]);
     await assert.rejects(openImageFile(pipe), (error) => isCaissonError(error, 'import-source-invalid'));
     await assert.rejects(openImageFile(folder), (error) => isCaissonError(error, 'import-source-invalid'));
     await assert.rejects(openImageFile('/dev/null'), (error) => isCaissonError(error, 'import-source-invalid'));

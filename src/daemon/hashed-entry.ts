@@ -1,0 +1,19 @@
+/** The alias of a hashed image: it holds nothing but store and root, which is all that opening needs. */
+import type { HashedVolume } from '../hashed/hashed-volume.ts';
+import type { Store } from '../store/store.ts';
+import type { VolumeEntry } from './volume-names.ts';
+
+/** Its id is the beginning of its root. */
+export type HashedEntry = VolumeEntry & { readonly root: string };
+
+export function isHashedEntry(entry: VolumeEntry): entry is HashedEntry {
+  return entry.root !== undefined;
+}
+
+export async function openHashedEntry(store: Store, entry: HashedEntry): Promise<HashedVolume> {
+  const [{ parseRoot }, { openHashed }] = await Promise.all([
+    import('../hashed/hashed-format.ts'),
+    import('../hashed/hashed-volume.ts'),
+  ]);
+  return openHashed(store, parseRoot(entry.root));
+}
