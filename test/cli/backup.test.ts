@@ -76,6 +76,12 @@ test('on the machine that knows better an old backup is rolled back', async (con
   await home.json(['volume', 'adopt', 'restored', '--store', 'restored', '--id', volumeId, '--key-file', key]);
   const refused = await home.error(['serve', 'restored']);
   assert.deepEqual([refused.exit, refused.code], [6, 'rolled-back']);
+  // As docs/import-and-backup.md says for a disaster: the owner takes the anchor away on purpose.
+  await home.json(['volume', 'rm', 'restored', '--keep-data', '--yes']);
+  fs.rmSync(home.path(`.local/state/caisson/anchors/${volumeId}.anchor`));
+  const adopt = ['volume', 'adopt', 'restored', '--store', 'restored', '--key-file', key];
+  await home.json([...adopt, '--accept-missing-anchor']);
+  assert.equal((await home.run(['volume', 'verify', 'restored'])).code, 0);
 });
 
 test('a volume that is in use, through a pipe', async (context) => {

@@ -43,7 +43,7 @@ export async function makeFilled(
     async () => {
       const store = new WithheldHeadStore(opened.environment.store);
       const environment = { ...opened.environment, store };
-      const { size, protection, durability } = wanted;
+      const { size, protection, durability = store.isRemote ? 'remote' : 'local' } = wanted;
       const info = await engine.createVolume(environment, { size, protection, durability, keySource });
       const volumeId = bytesOfId(info.volumeId);
       return orRemove(context, engine, opened, wanted, info, async (entry) => {
