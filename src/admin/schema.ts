@@ -434,7 +434,12 @@ export const operationSchemas = {
     remote: true,
     progress: false,
   },
-  doctor: { request: nothing, response: doctorReport, remote: false, progress: false },
+  doctor: {
+    request: z.strictObject({ store: z.string().max(4096).optional() }),
+    response: doctorReport,
+    remote: false,
+    progress: false,
+  },
   bench: {
     request: z.strictObject({ folder: absolutePath.optional(), seconds: z.number().min(0.05).max(60) }),
     response: benchReport,

@@ -354,8 +354,8 @@ const machineCommands: readonly CommandSpec[] = [
     path: 'doctor',
     summary: 'check that this machine has what Caisson needs',
     arguments: [],
-    options: [],
-    examples: ['caisson doctor', 'caisson doctor -o json'],
+    options: [{ flags: '--store <url>', description: 'a store to look at, too, such as block:/dev/sdb' }],
+    examples: ['caisson doctor', 'caisson doctor --store block:/dev/sdb', 'caisson doctor -o json'],
     load: () => import('./commands/doctor.ts'),
   },
   {

@@ -5,7 +5,9 @@
  */
 import { constants, accessSync, existsSync, readFileSync, statSync } from 'node:fs';
 import type { OperationResponse } from '../admin/operations.ts';
-import { messageOf, CaissonError } from '../lib/errors.ts';
+import { messageOf, CaissonError, isCaissonError } from '../lib/errors.ts';
+import { blockDeviceFacts } from '../sys/block-device-facts.ts';
+import { describeDevice } from './device-report.ts';
 import type { OperationsContext } from './operations-context.ts';
 
 type Report = OperationResponse<'doctor'>;
@@ -15,7 +17,8 @@ const nodeWanted = [26, 10] as const;
 /** One descriptor for each open segment, each client and each spool file. */
 const openFilesWanted = 1024;
 
-export async function examine(context: OperationsContext): Promise<Report> {
+/** `store`: one that no name leads to (yet), to be looked at, too. */
+export async function examine(context: OperationsContext, store?: string): Promise<Report> {
   const checks: Check[] = [
     checkNode(),
     await checkSealer(context),
@@ -24,6 +27,7 @@ export async function examine(context: OperationsContext): Promise<Report> {
     ...checkTools(),
     ...checkLimits(),
     ...(await checkStores(context)),
+    ...(await checkDevices(context, store)),
     await checkDaemon(context),
   ];
   return { sound: checks.every(({ result }) => result !== 'broken'), checks };
@@ -175,10 +179,32 @@ async function checkStores({ parts, names }: OperationsContext): Promise<Check[]
       await opened.close();
       checks.push(good(label, `reachable; ${volumes.join(', ')}`));
     } catch (error) {
-      checks.push(broken(label, `${messageOf(error)}; needed by ${volumes.join(', ')}`, remedyOf(error)));
+      if (isCaissonError(error, 'store-open-elsewhere')) checks.push(good(label, `in use; ${volumes.join(', ')}`));
+      else checks.push(broken(label, `${messageOf(error)}; needed by ${volumes.join(', ')}`, remedyOf(error)));
     }
   }
   return checks;
+}
+
+/** What lies below each block store: that a name leads to, or that was asked for. */
+async function checkDevices({ names }: OperationsContext, store: string | undefined): Promise<Check[]> {
+  const { parseStoreUrl } = await import('../store/open-store.ts');
+  const paths = new Set<string>();
+  const urls = store === undefined ? [] : [store];
+  try {
+    for (const [, entry] of names.list()) urls.push(entry.store);
+  } catch {
+    // The check of the stores says so.
+  }
+  for (const url of urls) {
+    const { scheme, location } = parseStoreUrl(url);
+    if (scheme === 'block') paths.add(location);
+  }
+  return [...paths].flatMap((path) =>
+    existsSync(path)
+      ? describeDevice(path, blockDeviceFacts(path))
+      : [broken(`device ${path}`, 'does not exist', 'Check the path, and whether the device is attached.')],
+  );
 }
 
 async function checkDaemon({ folders }: OperationsContext): Promise<Check> {

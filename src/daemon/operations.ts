@@ -92,7 +92,7 @@ export function createOperations(context: OperationsContext): Operations {
       await parts.generateKeyFile(file);
       return { path: file };
     },
-    doctor: async () => (await import('./doctor.ts')).examine(context),
+    doctor: async ({ store }) => (await import('./doctor.ts')).examine(context, store),
     bench: async (request, onProgress) => (await import('./bench.ts')).measure(context, request, onProgress),
   };
 }

@@ -11,6 +11,7 @@ import { assert } from '../lib/assert.ts';
 import { systemClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
 import type { Region } from '../lib/region.ts';
+import { deviceNumber } from '../sys/block-device-facts.ts';
 import { nativeFiles, readNowUnsupported } from '../sys/files.ts';
 import { errnoOf, fileError } from './file-errors.ts';
 import { lockFile } from './file-lock.ts';
@@ -340,12 +341,10 @@ class NodeFileHandle implements FileHandle {
 }
 
 /** Asked of the kernel, or read from sysfs where node:ffi is missing. */
-function deviceBytes(descriptor: number, deviceNumber: number): number {
-  const major = ((deviceNumber >> 8) & 0xfff) | (Math.floor(deviceNumber / 2 ** 32) & ~0xfff);
-  const minor = (deviceNumber & 0xff) | ((deviceNumber >> 12) & 0xfff00);
+function deviceBytes(descriptor: number, rdev: number): number {
   return (
     nativeFiles?.deviceBytes(descriptor) ??
-    512 * Number(fs.readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'latin1'))
+    512 * Number(fs.readFileSync(`/sys/dev/block/${deviceNumber(rdev)}/size`, 'latin1'))
   );
 }
 

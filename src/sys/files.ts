@@ -16,6 +16,8 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 /** _IO(0x12, 119) and _IOR(0x12, 114, size_t). */
 const BLKDISCARD = 0x1277;
 const BLKGETSIZE64 = 0x8008_1272;
+/** _IOR('p', 236, struct opal_status), two words of 32 bits. */
+const IOC_OPAL_GET_STATUS = 0x8008_70ec;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const EBADF = 9;
@@ -34,6 +36,8 @@ export interface NativeFiles {
   tryLock(descriptor: number): boolean;
   /** Bytes of a block device; undefined when the kernel does not say. */
   deviceBytes(descriptor: number): number | undefined;
+  /** The flags of a TCG Opal drive's state, or the negated errno. */
+  opalStatus(descriptor: number): number;
   /** Makes a hole in a file, or tells a block device that it may forget the range. False when that cannot be done. */
   discard(descriptor: number, isDevice: boolean, position: number, length: number): boolean;
 }
@@ -102,6 +106,13 @@ class LinuxFiles implements NativeFiles {
     this.#vector[0] = 0n;
     if (this.#functions.ioctl(descriptor, BigInt(BLKGETSIZE64), this.#vectorAddress) !== 0) return undefined;
     return Number(this.#vector[0]);
+  }
+
+  opalStatus(descriptor: number): number {
+    this.#vector[0] = 0n;
+    if (this.#functions.ioctl(descriptor, BigInt(IOC_OPAL_GET_STATUS), this.#vectorAddress) !== 0)
+      return -this.#errno();
+    return Number(this.#vector[0] & 0xffff_ffffn);
   }
 
   discard(descriptor: number, isDevice: boolean, position: number, length: number): boolean {

@@ -1,12 +1,14 @@
 /** `caisson doctor`. */
 import type { RunCommand } from '../command.ts';
 import { ExitCode } from '../exit-code.ts';
+import { textOption } from '../keys.ts';
 import { printable, table } from '../output.ts';
 
 const marks = { good: 'ok', warning: 'warning', broken: 'BROKEN' } as const;
 
-export const run: RunCommand = async (context) => {
-  const report = await (await context.local()).operations.doctor({});
+export const run: RunCommand = async (context, _words, options) => {
+  const store = textOption(options, 'store');
+  const report = await (await context.local()).operations.doctor(store === undefined ? {} : { store });
   context.output.result(report, () => {
     const rows = report.checks.map(({ name, result, message, remedy }) => [
       marks[result],
