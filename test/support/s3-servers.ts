@@ -34,34 +34,23 @@ export interface S3Server {
   stop(): Promise<void>;
 }
 
-/** Both servers that can be started here; none after a loud skip. */
-export async function startS3Servers(t: TestContext): Promise<S3Server[]> {
-  const servers = [await startRadosgw(t), await startVersitygw(t)];
-  return servers.filter((server) => server !== undefined);
+export async function startRadosgw(t: TestContext): Promise<S3Server | undefined> {
+  return requireTool(t, ...serverTools.radosgw) ? launchRadosgw() : undefined;
 }
 
-export async function startRadosgw(t: TestContext): Promise<S3Server | undefined> {
-  if (
-    !requireTool(
-      t,
-      'radosgw',
-      'radosgw-admin',
-      'ceph',
-      'ceph-mon',
-      'ceph-osd',
-      'ceph-authtool',
-      'monmaptool',
-      'setpriv',
-    )
-  )
-    return undefined;
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-radosgw-'));
+export async function startVersitygw(t: TestContext): Promise<S3Server | undefined> {
+  return requireTool(t, ...serverTools.versitygw) ? launchVersitygw() : undefined;
+}
+
+/** All objects lie in memory, `bytesMax` together; its own files below `parent`. */
+export async function launchRadosgw(bytesMax = 2 ** 30, parent = os.tmpdir()): Promise<S3Server> {
+  const folder = fs.mkdtempSync(path.join(parent, 'caisson-radosgw-'));
   const processes = new Processes(folder);
   const [monitorPort, port] = [await freePort(), await freePort()];
   const configuration = path.join(folder, 'ceph.conf');
   const clusterId = randomUUID();
   for (const name of ['mon', 'osd', 'log', 'run', 'rgw']) fs.mkdirSync(path.join(folder, name));
-  fs.writeFileSync(configuration, cephConfiguration(folder, clusterId, monitorPort, port));
+  fs.writeFileSync(configuration, cephConfiguration(folder, { clusterId, monitorPort, port, bytesMax }));
   const keyring = path.join(folder, 'keyring');
   const ceph = async (name: string, ...parameters: string[]): Promise<string> =>
     toolOutput(name, parameters, {
@@ -92,10 +81,10 @@ export async function startRadosgw(t: TestContext): Promise<S3Server | undefined
   }
 }
 
-export async function startVersitygw(t: TestContext): Promise<S3Server | undefined> {
-  if (!requireTool(t, 'go', 'setpriv')) return undefined;
+/** Objects are files below `parent`. */
+export async function launchVersitygw(parent = os.tmpdir()): Promise<S3Server> {
   const program = await buildVersitygw();
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-versitygw-'));
+  const folder = fs.mkdtempSync(path.join(parent, 'caisson-versitygw-'));
   const processes = new Processes(folder);
   const port = await freePort();
   for (const name of ['iam', 'data']) fs.mkdirSync(path.join(folder, name));
@@ -218,7 +207,14 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function cephConfiguration(folder: string, clusterId: string, monitorPort: number, port: number): string {
+interface CephOptions {
+  readonly clusterId: string;
+  readonly monitorPort: number;
+  readonly port: number;
+  readonly bytesMax: number;
+}
+
+function cephConfiguration(folder: string, { clusterId, monitorPort, port, bytesMax }: CephOptions): string {
   return `[global]
 fsid = ${clusterId}
 mon host = v1:127.0.0.1:${monitorPort}
@@ -241,7 +237,7 @@ pid file = ${folder}/run/$name.pid
 mon data = ${folder}/mon
 osd data = ${folder}/osd
 osd objectstore = memstore
-memstore device bytes = 1073741824
+memstore device bytes = ${bytesMax}
 osd memory target = 939524096
 mon data avail warn = 1
 mon data avail crit = 1

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
 import type { Environment } from '../../lib/folders.ts';
 import { s3FileBytesMax } from '../../lib/limits.ts';
-import type { Credentials } from './credentials.ts';
+import type { Credentials } from './credential-source.ts';
 
 export type FoundProfile =
   | { readonly kind: 'keys'; readonly credentials: Credentials }

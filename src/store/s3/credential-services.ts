@@ -6,7 +6,7 @@
 import type { Clock } from '../../lib/clock.ts';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import { s3CredentialsBytesMax, s3CredentialsMillisecondsMax } from '../../lib/limits.ts';
-import type { Credentials } from './credentials.ts';
+import type { Credentials } from './credential-source.ts';
 import { HttpTransport } from './http-transport.ts';
 import { encodeUri } from './sigv4.ts';
 import { elementText } from './xml.ts';

@@ -7,8 +7,8 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { rejects } from '../../../test/conformance/store.ts';
 import type { Clock } from '../../lib/clock.ts';
+import type { Credentials } from './credential-source.ts';
 import { CredentialChain } from './credentials.ts';
-import type { Credentials } from './credentials.ts';
 
 const base = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-credentials-'));
 const tokenFile = path.join(base, 'token');

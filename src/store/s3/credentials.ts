@@ -10,22 +10,9 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import type { Environment } from '../../lib/folders.ts';
 import { s3CredentialsRefreshMilliseconds, s3CredentialsUrgentMilliseconds } from '../../lib/limits.ts';
+import type { Credentials, CredentialSource } from './credential-source.ts';
 import { fromContainer, fromInstance, fromWebIdentity } from './credential-services.ts';
 import { readProfile, textFile } from './credential-files.ts';
-
-export interface Credentials {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-  /** Milliseconds since 1970; undefined: they do not end. */
-  readonly expiresAt?: number;
-}
-
-export interface CredentialSource {
-  get(): Promise<Credentials>;
-  /** After the server called `used` expired: newer ones, or the same where the source has none. */
-  renew(used: Credentials): Promise<Credentials>;
-}
 
 export interface ChainOptions {
   readonly environment: Environment;

@@ -11,7 +11,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import * as limits from '../../lib/limits.ts';
 import type { Random } from '../../lib/random.ts';
-import type { Credentials, CredentialSource } from './credentials.ts';
+import type { Credentials, CredentialSource } from './credential-source.ts';
 import type { Answer, Exchange, HttpTransport, Payload } from './http-transport.ts';
 import { Closing, closed, Patience } from './patience.ts';
 import { isExpired, isPassing, isSkewed, refusalError, S3Refusal } from './s3-errors.ts';

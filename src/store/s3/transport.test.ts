@@ -96,7 +96,7 @@ describe('s3 over TLS', () => {
     if (server === undefined) return t.skip('no openssl');
     passed.length = 0;
     await useOnce(await open(`endpoint=https://127.0.0.1:${server.port}&ca=${certificate}&proxy=${proxyUrl}`));
-    assert.ok(passed.length > 0 && passed.every((line) => line === `CONNECT 127.0.0.1:${server!.port}`), `${passed}`);
+    assert.ok(passed.length > 0 && passed.every((line) => line === `CONNECT 127.0.0.1:${server!.port}`), passed.join());
   });
 });
 
@@ -105,7 +105,7 @@ describe('s3 over HTTP', () => {
     const server = await FakeS3.start();
     passed.length = 0;
     await useOnce(await open(`endpoint=http://127.0.0.1:${server.port}`, { HTTP_PROXY: proxyUrl }));
-    assert.ok(passed.includes(`PUT /bucket/p/${key}`), `${passed}`);
+    assert.ok(passed.includes(`PUT /bucket/p/${key}`), passed.join());
     const put = server.requests.find((request) => request.key.endsWith('head'))!;
     assert.match(String(put.headers['x-amz-content-sha256']), /^[0-9a-f]{64}$/);
     passed.length = 0;
