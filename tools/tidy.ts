@@ -22,7 +22,19 @@ const fileLinesMax = 600;
 const functionLinesMax = 70;
 
 /** Folders whose code must replay from a seed: time, chance and the environment are given to them. */
-const pureFolders = ['lib', 'crypto', 'store', 'segment', 'spool', 'block-map', 'manifest', 'anchor', 'keys', 'volume', 'hashed'];
+const pureFolders = [
+  'lib',
+  'crypto',
+  'store',
+  'segment',
+  'spool',
+  'block-map',
+  'manifest',
+  'anchor',
+  'keys',
+  'volume',
+  'hashed',
+];
 /** The one place that turns the system's clock into the injected one. */
 const clockFile = 'src/lib/clock.ts';
 
