@@ -34,6 +34,11 @@ export interface S3Server {
   stop(): Promise<void>;
 }
 
+export const serverTools = {
+  radosgw: ['radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool', 'setpriv'],
+  versitygw: ['go', 'setpriv'],
+} as const;
+
 export async function startRadosgw(t: TestContext): Promise<S3Server | undefined> {
   return requireTool(t, ...serverTools.radosgw) ? launchRadosgw() : undefined;
 }
