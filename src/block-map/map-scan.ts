@@ -28,39 +28,42 @@ export async function recountUsage(map: BlockMap, loader: PageLoader, pause: Pau
 }
 
 async function countDirectory(map: BlockMap, loader: PageLoader, index: number, pause: Pause): Promise<void> {
-  const firstLeaf = index * directoryLeaves;
-  for (let at = 0; at < directoryLeaves; at++) {
-    const directory = await map.loadDirectory(index);
-    if (directory === undefined) {
-      map.usage.skipTo(firstLeaf + directoryLeaves);
-      return;
-    }
-    await countLeaf(map, loader, directory, at);
-    if (at % leavesPerPause === leavesPerPause - 1) await pause(0);
+  const { usage, pool } = map;
+  let counted = 0;
+  for (let at = 0; at < directoryLeaves;) {
+    // No waiting between a look at the map and the count but in `countColdLeaf`, which looks again.
+    if (map.directoryStates[index] === DirectoryState.stored) await map.loadDirectory(index);
+    const directory = map.directories[index];
+    if (directory === undefined) return usage.skipTo((index + 1) * directoryLeaves);
+    const leaf = index * directoryLeaves + at;
+    const state = directory.states[at]!;
+    if (state === LeafState.stored) {
+      if (!(await countColdLeaf(map, loader, directory, at))) continue;
+    } else if (state >= 0) usage.countLeaf(leaf, pool.slab(state), pool.offset(state), leafWords);
+    else usage.skipTo(leaf + 1);
+    at++;
+    if (state !== LeafState.hole && state !== LeafState.zero && ++counted % leavesPerPause === 0) await pause(0);
   }
 }
 
-async function countLeaf(map: BlockMap, loader: PageLoader, directory: MapDirectory, at: number): Promise<void> {
-  const { usage, pool } = map;
+/** False when the leaf changed while its page was read. */
+async function countColdLeaf(map: BlockMap, loader: PageLoader, directory: MapDirectory, at: number): Promise<boolean> {
+  const reference = copyOf(directory.reference(at));
+  const isSame = (): boolean =>
+    map.directories[directory.index] === directory &&
+    directory.states[at] === LeafState.stored &&
+    isPage(directory.reference(at), reference);
   const leaf = directory.index * directoryLeaves + at;
-  for (;;) {
-    if (map.directories[directory.index] !== directory) return; // dropped meanwhile: the caller looks again
-    const state = directory.states[at]!;
-    if (state >= 0) return usage.countLeaf(leaf, pool.slab(state), pool.offset(state), leafWords);
-    if (state !== LeafState.stored) return usage.skipTo(leaf + 1);
-    const reference = copyOf(directory.reference(at));
-    const isSame = (): boolean =>
-      directory.states[at] === LeafState.stored && isPage(directory.reference(at), reference);
-    let words: Uint32Array;
-    try {
-      words = await loader.loadLeaf(leaf, reference);
-    } catch (error) {
-      // A page that is no longer the leaf's may be gone from the store by now.
-      if (isSame() && map.directories[directory.index] === directory) throw error;
-      continue;
-    }
-    if (isSame() && map.directories[directory.index] === directory) return usage.countLeaf(leaf, words, 0, leafWords);
+  let words: Uint32Array;
+  try {
+    words = await loader.loadLeaf(leaf, reference);
+  } catch (error) {
+    // A page that is no longer the leaf's may be gone from the store by now.
+    if (isSame()) throw error;
+    return false;
   }
+  if (isSame()) map.usage.countLeaf(leaf, words, 0, leafWords);
+  return isSame();
 }
 
 /** Has every page that lies in one of `objects` written anew by the next checkpoint. Returns how many. */

@@ -118,22 +118,24 @@ export class Cleaner {
 
   /** Cleans now and to the end; with `all` every segment that holds garbage at this moment. */
   async clean(options: CleanOptions = {}): Promise<Omit<CleanReport, 'orphansRemoved'>> {
-    while (this.#running !== undefined) await this.#running.catch(() => undefined);
-    this.#check();
-    const before = { segments: this.segmentsCleaned, bytes: this.cleanedBytes, copied: this.copiedBytes };
-    this.#findings = [];
-    this.#pace.isUnlimited = true;
+    // From here on somebody waits, also for what is running.
+    this.#pace.hurries++;
+    this.#pace.wake();
     try {
+      while (this.#running !== undefined) await this.#running.catch(() => undefined);
+      this.#check();
+      this.#findings = [];
+      const before = { segments: this.segmentsCleaned, bytes: this.cleanedBytes, copied: this.copiedBytes };
       await this.#start(() => this.#runOnDemand(options));
+      return {
+        segmentsCleaned: this.segmentsCleaned - before.segments,
+        cleanedBytes: this.cleanedBytes - before.bytes,
+        copiedBytes: this.copiedBytes - before.copied,
+        findings: this.#findings,
+      };
     } finally {
-      this.#pace.isUnlimited = false;
+      this.#pace.hurries--;
     }
-    return {
-      segmentsCleaned: this.segmentsCleaned - before.segments,
-      cleanedBytes: this.cleanedBytes - before.bytes,
-      copiedBytes: this.copiedBytes - before.copied,
-      findings: this.#findings,
-    };
   }
 
   /** Ends what is running at the next step; nothing begins any more. */
@@ -151,7 +153,9 @@ export class Cleaner {
 
   #start(work: () => Promise<void>): Promise<void> {
     this.#wokenMeanwhile = false;
-    const running = work()
+    // Not at once: what the work begins with may wake us, and must find that something is running.
+    const running = Promise.resolve()
+      .then(work)
       .catch((error: unknown) => {
         if (this.#isStopped) return;
         this.#warn('cleaning was interrupted; it goes on later', error);

@@ -30,8 +30,8 @@ export class CleaningPace {
   #wakeUp: (() => void) | undefined;
   /** Space runs away: cleaning comes first. */
   isUrgent = false;
-  /** Somebody waits for the end. */
-  isUnlimited = false;
+  /** Callers that wait for the end. */
+  hurries = 0;
 
   constructor(options: CleaningPaceOptions) {
     this.#options = options;
@@ -65,7 +65,7 @@ export class CleaningPace {
       this.#options.check();
     }
     this.#budget -= bytes;
-    while (!this.isUnlimited && !this.isUrgent && !this.isIdle() && this.#refill() < 0) {
+    while (this.hurries === 0 && !this.isUrgent && !this.isIdle() && this.#refill() < 0) {
       await this.#pause();
       this.#options.check();
     }

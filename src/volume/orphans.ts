@@ -9,7 +9,8 @@
  */
 import { orphanBatchMax, orphanKeysMax } from '../lib/limits.ts';
 import { toHex } from '../lib/hex.ts';
-import { fenced } from '../manifest/manifest.ts';
+import { isCaissonError } from '../lib/errors.ts';
+import { fenced, readManifest } from '../manifest/manifest.ts';
 import { catalogKey, headKey, manifestKey, parseKey } from '../store/paths.ts';
 import { objectKey } from './object-names.ts';
 import type { VolumeCore } from './volume-core.ts';
@@ -29,8 +30,9 @@ export async function removeOrphans(
     if (listed.length >= orphanKeysMax) break;
     listed.push(key);
   }
+  const chain = await chainOf(core);
   await settled();
-  const named = namedKeys(core);
+  const named = namedKeys(core, chain);
   const orphans = listed.filter((key) => {
     const parsed = parseKey(key);
     return parsed !== undefined && parsed.kind !== 'head' && !named.has(key);
@@ -57,7 +59,7 @@ async function checkFence(core: VolumeCore, settled: () => Promise<void>): Promi
 }
 
 /** Everything that the newest state, pinned states and whatever is being written name. */
-function namedKeys(core: VolumeCore): Set<string> {
+function namedKeys(core: VolumeCore, chain: Chain): Set<string> {
   const { table, published, prefix } = core;
   const named = new Set<string>();
   for (let index = 0; index < table.length; index++) {
@@ -65,7 +67,33 @@ function namedKeys(core: VolumeCore): Set<string> {
     if (entry !== undefined && table.isOwn(index)) named.add(objectKey(prefix, entry));
   }
   for (const { id } of table.references) named.add(catalogKey(prefix, id));
-  for (const { number, digest } of [...published.kept, ...published.pins])
+  // Of those that an opening found by their numbers, some may be attempts that never became the head.
+  const kept = published.kept.filter(({ number }) => number < chain.from || number > chain.to);
+  for (const { number, digest } of [...kept, ...published.pins, ...chain.manifests])
     named.add(manifestKey(prefix, number, digest));
   return named;
+}
+
+/** The manifests from number `from` to number `to`, each named by the digest that the next one states. */
+interface Chain {
+  readonly from: number;
+  readonly to: number;
+  readonly manifests: readonly { readonly number: number; readonly digest: Uint8Array }[];
+}
+
+async function chainOf(core: VolumeCore): Promise<Chain> {
+  const { published, volumeId, prefix, environment } = core;
+  const { number, digest, floor } = published;
+  const manifests = [{ number, digest }];
+  try {
+    for (let last = manifests[0]!; last.number > floor;) {
+      const { manifest } = await readManifest(environment.store, prefix, volumeId, last.number, last.digest);
+      last = { number: last.number - 1, digest: manifest.previousDigest };
+      manifests.push(last);
+    }
+  } catch (error) {
+    // A checkpoint meanwhile may have deleted the oldest: what was not reached is kept.
+    if (!isCaissonError(error, 'manifest-tampered')) throw error;
+  }
+  return { from: manifests.at(-1)!.number, to: number, manifests };
 }

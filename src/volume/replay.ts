@@ -183,8 +183,9 @@ async function readHeader(
     const header = decodeSealedHeader(plain.bytes);
     return { ...place, segmentId, keyEpoch: clear.keyEpoch, header, key, reader, size: reader.size };
   } catch (error) {
-    // Bytes that are no segment header were never durable as one; another version must not be passed over.
-    if (isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-slot-missing')) return undefined;
+    // Bytes that are no segment header were never durable as one; another version must not be passed over. A key epoch goes
+    // only once everything under it was published and sealed anew: what is left of it is no part of the history.
+    if (isCaissonError(error, 'format-invalid') || isCaissonError(error, 'key-epoch-missing')) return undefined;
     throw error;
   }
 }

@@ -79,6 +79,7 @@ class Simulation {
   readonly #branches: Branches;
   #old: OldCopy | undefined;
   #anchoredCount = 0;
+  #isClean = false;
   steps = 0;
 
   constructor(random: SeededRandom, options: SimulationOptions) {
@@ -101,6 +102,7 @@ class Simulation {
     this.world.heal();
     const { volume, process } = await this.#open();
     await checkExtents(this.world, volume, this.#model);
+    if (this.#random.oneIn(2)) await this.#cleanAtLast(volume);
     await this.world.settle(volume.close(), 'close');
     await process.environment.store.close();
     await this.#verify();
@@ -334,6 +336,14 @@ class Simulation {
       throw new Error(`an erased volume was opened: ${describe(error)}`);
   }
 
+  /** On a sound disk cleaning finds nothing wrong, and changes nothing that a reader sees. */
+  async #cleanAtLast(volume: Volume): Promise<void> {
+    const { findings } = await this.world.settle(volume.clean({ all: true }), 'clean');
+    if (findings.length > 0) throw new Error(`cleaning finds ${JSON.stringify(findings)}`);
+    for (const [at, content] of await readKnown(this.world, volume, this.#model)) this.#model.check(at, content);
+    this.#isClean = true;
+  }
+
   async #verify(): Promise<void> {
     const { world } = this;
     const { environment } = await world.settle(world.start(), 'start');
@@ -341,6 +351,7 @@ class Simulation {
       const options = { volumeId: world.volumeId, ...(keySource === undefined ? {} : { keySource }) };
       const report = await world.settle(verifyVolume(environment, options), 'verify');
       if (report.findings.length > 0) throw new Error(`verify finds ${JSON.stringify(report.findings)}`);
+      if (this.#isClean && report.orphans.length > 0) throw new Error(`orphans are left: ${report.orphans.join(' ')}`);
       if (report.freshness !== 'current') throw new Error(`verify says ${report.freshness}`);
     }
   }
@@ -399,6 +410,8 @@ function choosePlan(random: SeededRandom): WorldPlan {
       checkpointMilliseconds: random.pick([100, 4000, 300_000]),
       unpublishedBytesMax: random.pick([256, 4096]) * 1024,
       anchorMilliseconds: random.pick([20, 1000]),
+      cleaningSlackBytes: random.pick([0, 0, 64 * 1024, 16 * mebibyte]),
+      cleaningBytesPerSecond: random.pick([0, 64 * 1024, 1024 * mebibyte, 1024 * mebibyte]),
     },
     store: random.oneIn(3) ? 'block' : 'dir',
   };

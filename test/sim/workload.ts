@@ -81,7 +81,9 @@ export class Workload {
     while (this.#ambiguous.length > 0 && !this.#hasFailed);
     if (this.#hasFailed) return;
     const pick = this.#random.below(100);
-    if (pick < 46) this.#write();
+    if (pick < 42) this.#write();
+    else if (pick < 45) this.#clean();
+    else if (pick < 46) await this.#rekey();
     else if (pick < 52) this.#zero();
     else if (pick < 58) this.#trim();
     else if (pick < 74) await this.#read();
@@ -352,6 +354,43 @@ export class Workload {
       this.anchoredCount++;
     } catch (error) {
       this.#failed(error, 'key change');
+    }
+  }
+
+  /** Beside whatever else is in flight. */
+  #clean(): void {
+    const mark = this.#model.flushStarts();
+    const cleaning = this.volume.clean({ all: this.#random.oneIn(2) });
+    this.#task(
+      'clean',
+      cleaning.then(({ findings }) => {
+        if (findings.length > 0 && !this.mayFail) throw new Error(`cleaning finds ${JSON.stringify(findings)}`);
+      }),
+      () => {
+        this.#model.flushed(mark);
+        this.anchoredCount++;
+      },
+    );
+  }
+
+  async #rekey(): Promise<void> {
+    if (this.#world.plan.protection === 'none') return;
+    const mark = this.#model.flushStarts();
+    const published = (): void => {
+      this.#model.flushed(mark);
+      this.anchoredCount++;
+    };
+    if (this.#random.oneIn(2)) return this.#task('rekey', this.volume.rekey(), published);
+    await this.drain();
+    if (this.#hasFailed) return;
+    const fresh = this.#world.newKey();
+    this.#world.keySources.push(fresh);
+    try {
+      await this.#world.settle(this.volume.rekey({ renewWith: fresh }), 'rekey');
+      this.#world.keySources = [fresh];
+      published();
+    } catch (error) {
+      this.#failed(error, 'rekey');
     }
   }
 
