@@ -97,7 +97,8 @@ export const importRules: readonly ImportRule[] = [
     '@hono/node-server',
     'zod',
   ]),
-  row('admin/schema.ts', ['lib'], [], 'shared with every client', ['zod']),
+  row('admin/schema.ts', ['lib', 'admin/shapes.ts'], [], 'shared with every client', ['zod']),
+  row('admin/shapes.ts', ['lib'], [], 'shared with every client', ['zod']),
   row(
     'cli',
     ['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],

@@ -101,6 +101,8 @@ test('progress comes before the result, and a failure after progress is still a 
       manifestNumber: 1,
       manifestDigest: 'd',
       writerKey: 'w',
+      pinsChecked: 0,
+      erased: false,
       manifestsChecked: 1,
     },
     ...{ objectsChecked: 2, objectBytes: 3, unitsChecked: 0, orphans: [], findings: [], freshness: 'current' as const },

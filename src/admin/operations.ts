@@ -56,10 +56,30 @@ export interface ServeReady {
   readonly volumes: readonly VolumeExport[];
 }
 
+/** What lies between two snapshots; the newest published state where `to` is absent. */
+export interface DiffRequest {
+  readonly name: string;
+  readonly credential: Credential | undefined;
+  readonly from: string;
+  readonly to: string | undefined;
+}
+
+export interface ChangedExtent {
+  readonly offset: number; // bytes
+  readonly length: number; // bytes
+  readonly kind: 'data' | 'zero' | 'hole';
+}
+
 /** Caisson in the caller's own process: what `cli/main.ts` hands to the commands. */
 export interface LocalCaisson {
   readonly operations: Operations;
   readonly adminSocket: string;
+  /** Tells the extents as they are found, ascending: there may be more than fit into one answer. */
+  diffSnapshots(
+    request: DiffRequest,
+    onExtents: (extents: readonly ChangedExtent[]) => void,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** Serves until it is told to stop. */
   serve(request: ServeRequest): Promise<void>;
   /** Starts a daemon that outlives the command, and resolves when it answers. */

@@ -8,7 +8,7 @@ import type { Document } from 'yaml';
 import { z } from 'zod';
 import { CaissonError } from '../lib/errors.ts';
 import { nbdSpinMicrosecondsMax, readCacheBytesMin } from '../lib/limits.ts';
-import { isName } from '../lib/names.ts';
+import { isReference } from '../lib/names.ts';
 import { parseBytes } from '../lib/sizes.ts';
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
@@ -21,7 +21,7 @@ const byteCount = z.union([z.number().int().positive(), z.string()]).transform((
   }
 });
 const milliseconds = z.number().int().positive().max(3_600_000);
-const volumeName = z.string().refine(isName, 'is not a name for a volume');
+const volumeName = z.string().refine(isReference, 'is not a name for a volume');
 
 const volumeSchema = z.strictObject({
   name: volumeName,

@@ -6,8 +6,9 @@
  */
 import type { OperationRequest, OperationResponse } from '../admin/operations.ts';
 import type { DaemonStatus, MountAnswer, VolumeExport } from '../admin/schema.ts';
-import { CaissonError } from '../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import type { Folders } from '../lib/folders.ts';
+import { parseReference } from '../lib/names.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import type { MountedVolume, Mounts, Parts } from './parts.ts';
@@ -76,14 +77,16 @@ export class DaemonControl {
   async attach(request: OperationRequest<'attachVolume'>, by: AttachedBy = 'command'): Promise<VolumeExport> {
     const { parts, names, folders } = this.#options;
     const { name, socket, readOnly } = request;
-    const entry = names.find(name);
+    const { name: volumeName, snapshot } = parseReference(name);
+    const entry = names.find(volumeName);
     const credential = request.credential ?? (await credentialOfEntry(parts, name, entry));
     return this.host.attach({
       name,
       entry,
+      snapshot,
       credential,
       socket: socket ?? `${folders.runtime}/${name}.sock`,
-      readOnly,
+      readOnly: readOnly || snapshot !== undefined,
       by,
     });
   }
@@ -115,6 +118,7 @@ export class DaemonControl {
         device: hosted.volume,
         nbdSocket,
         directory,
+        isSnapshot: hosted.snapshot !== undefined,
         makeFileSystem,
         force,
         mountOptions,
@@ -124,8 +128,30 @@ export class DaemonControl {
     } catch (error) {
       if (isNew) await this.host.detach(name).catch(() => undefined);
       this.#stopWhenIdle();
+      throw snapshotRemedy(error, name);
+    }
+  }
+
+  /**
+   * Runs `act` while the file system that this daemon mounted from the volume stands still, so that what it leaves
+   * is clean. `frozen` is false where none is mounted, where the system cannot do it, or where `act` took too long.
+   */
+  async whileFrozen<Value>(name: string, act: () => Promise<Value>): Promise<{ value: Value; frozen: boolean }> {
+    const directory = this.#mounted.get(name)?.directory;
+    const frozen = directory === undefined ? undefined : await (await this.#mounts()).freeze(directory);
+    if (frozen === undefined) return { value: await act(), frozen: false };
+    let value: Value;
+    try {
+      value = await act();
+    } catch (error) {
+      await frozen.thaw();
       throw error;
     }
+    return { value, frozen: await frozen.thaw() };
+  }
+
+  mountedOn(name: string): string | undefined {
+    return this.#mounted.get(name)?.directory;
   }
 
   async unmount(target: string): Promise<OperationResponse<'unmountVolume'>> {
@@ -150,7 +176,19 @@ export class DaemonControl {
   #stopWhenIdle(): void {
     if (this.#options.background && this.host.list().length === 0) this.#options.requestStop();
   }
+
   #mounts(): Promise<Mounts> {
     return this.#options.parts.mounts(this.#options.log);
   }
+}
+
+/** A file system that was in use when the snapshot was taken wants to write when it is mounted. */
+function snapshotRemedy(error: unknown, name: string): unknown {
+  const { name: volumeName, snapshot } = parseReference(name);
+  if (snapshot === undefined || !isCaissonError(error, 'mount-failed') || error.kind !== 'io') return error;
+  return new CaissonError(error.kind, error.code, error.message, {
+    remedy: `If its file system was in use when the snapshot was taken, it must be repaired first, on a copy: "caisson volume clone ${volumeName} NEW --snapshot ${snapshot}", then mount that.`,
+    details: error.details,
+    cause: error,
+  });
 }

@@ -26,10 +26,18 @@ export async function openLocal({ environment, userId, version, entryPoint }: Lo
   const configuration = await loadConfiguration(folders.configurationFile);
   const parts = createParts(folders, configuration, environment);
   const names = new VolumeNames(folders.volumesFile, withLock);
+  // One command's own work says what matters in its answer; only the daemon keeps a log.
+  const context = { parts, names, folders, log: () => undefined, daemon: undefined };
   return {
     adminSocket: folders.adminSocket,
-    // One command's own work says what matters in its answer; only the daemon keeps a log.
-    operations: createOperations({ parts, names, folders, log: () => undefined, daemon: undefined }),
+    operations: createOperations(context),
+    diffSnapshots: async (request, onExtents, signal) => {
+      const [{ diffSnapshots }, { VolumeAccess }] = await Promise.all([
+        import('./snapshots.ts'),
+        import('./volume-access.ts'),
+      ]);
+      await diffSnapshots(new VolumeAccess(context), request, onExtents, signal);
+    },
     serve: async (request: ServeRequest) => {
       const [{ serve }, { createLog }] = await Promise.all([import('./serve.ts'), import('./log.ts')]);
       const log = createLog(configuration.logLevel);

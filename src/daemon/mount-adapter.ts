@@ -2,7 +2,8 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { systemClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
-import { isName } from '../lib/names.ts';
+import { isReference } from '../lib/names.ts';
+import { freezeFileSystem } from '../sys/freeze.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import { systemMountEnvironment } from './mounts/mount-environment.ts';
 import { readRecord } from './mounts/mount-record.ts';
@@ -12,12 +13,13 @@ import type { Mounts } from './parts.ts';
 export function createMounts(stateFolder: string, log: VolumeLog): Mounts {
   const environment = systemMountEnvironment(systemClock, log);
   return {
-    mount: ({ name, device, nbdSocket, directory, makeFileSystem, force, mountOptions }) =>
+    mount: ({ name, device, nbdSocket, directory, isSnapshot, makeFileSystem, force, mountOptions }) =>
       mountVolume(
         {
           name,
           device,
           directory,
+          isSnapshot,
           stateFolder,
           nbd: { socketPath: nbdSocket, exportName: name },
           ...(makeFileSystem === undefined ? {} : { makeFileSystem }),
@@ -26,6 +28,7 @@ export function createMounts(stateFolder: string, log: VolumeLog): Mounts {
         },
         environment,
       ),
+    freeze: (directory) => freezeFileSystem(directory, environment),
     unmount: async (target) => umountVolume(await nameOfTarget(stateFolder, target), stateFolder, environment),
   };
 }
@@ -36,7 +39,7 @@ async function nameOfTarget(stateFolder: string, target: string): Promise<string
   const directory = await realpath(target).catch(() => target);
   for (const file of await readdir(stateFolder).catch(() => [])) {
     const name = file.replace(/\.json$/, '');
-    if (name === file || !isName(name)) continue;
+    if (name === file || !isReference(name)) continue;
     const record = await readRecord(stateFolder, name);
     if (record !== undefined && (record.directory === directory || record.directory === target)) return name;
   }

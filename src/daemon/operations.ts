@@ -2,17 +2,20 @@
  * Carries out every operation of the admin API, in the daemon or in a command's own process; the
  * only difference is whether a `VolumeHost` holds volumes open.
  */
-import type { OperationRequest, Operations } from '../admin/operations.ts';
+import type { OperationRequest, OperationResponse, Operations } from '../admin/operations.ts';
 import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
-import { checkName } from '../lib/names.ts';
+import { checkReference } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import { isHashedEntry } from './hashed-entry.ts';
+import { nameOrRemove } from './name-or-remove.ts';
 import type { OperationsContext } from './operations-context.ts';
+import type { OpenEnvironment } from './parts.ts';
+import { displayNames, lineageOf, namedIn } from './relatives.ts';
 import { VolumeAccess } from './volume-access.ts';
-import { bytesOfId, closing, detailsOf } from './volume-details.ts';
+import { bytesOfId, closing, defaultDurability, detailsOf } from './volume-details.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
 
 export function createOperations(context: OperationsContext): Operations {
@@ -22,7 +25,7 @@ export function createOperations(context: OperationsContext): Operations {
     status: async () => requireDaemon(daemon).status(),
     stop: async () => requireDaemon(daemon).stop(),
     attachVolume: async (request) => requireDaemon(daemon).attach(request),
-    detachVolume: async ({ name }) => requireDaemon(daemon).detach(checkName(name)),
+    detachVolume: async ({ name }) => requireDaemon(daemon).detach(checkReference(name)),
     mountVolume: async (request) => requireDaemon(daemon).mount(request),
     unmountVolume: async ({ target }) => {
       if (daemon !== undefined) return daemon.unmount(target);
@@ -71,7 +74,15 @@ export function createOperations(context: OperationsContext): Operations {
         return detailsOf(name, entry, volume.info(), volumes.host?.get(name) !== undefined);
       });
     },
-    removeVolume: async (request) => removeVolume(context, request),
+    removeVolume: async (request) => removeVolume(context, volumes, request),
+    eraseVolume: async (request, onProgress) =>
+      (await import('./erasures.ts')).eraseVolume(context, volumes, request, onProgress),
+    checkReceipt: async (request) => (await import('./erasures.ts')).checkReceipt(context, request),
+    listSnapshots: async (request) => (await import('./snapshots.ts')).listSnapshots(context, volumes, request),
+    createSnapshot: async (request) => (await import('./snapshots.ts')).createSnapshot(context, volumes, request),
+    removeSnapshot: async (request) => (await import('./snapshots.ts')).removeSnapshot(context, volumes, request),
+    restoreSnapshot: async (request) => (await import('./snapshots.ts')).restoreSnapshot(context, volumes, request),
+    cloneVolume: async (request) => (await import('./clones.ts')).cloneVolume(context, volumes, request),
     verifyVolume: async (request, onProgress) => volumes.verify(request, onProgress),
     listKeys: async ({ name }) => ({ slots: [...(await volumes.keySlots(name))] }),
     addKey: async ({ name, credential, newCredential }) => {
@@ -101,7 +112,7 @@ async function createVolume(
   { parts, names, log }: OperationsContext,
   request: OperationRequest<'createVolume'>,
 ): Promise<VolumeDetails> {
-  const { name, size, protection, durability, credential } = request;
+  const { name, size, protection, credential } = request;
   names.checkFree(name);
   checkVolumeSize(size);
   const storeUrl = request.store ?? parts.configuration.store;
@@ -120,6 +131,7 @@ async function createVolume(
   return closing(
     () => opened.close(),
     async () => {
+      const durability = request.durability ?? defaultDurability(opened.environment.store);
       const info = await engine.createVolume(opened.environment, { size, protection, durability, keySource });
       const entry = {
         store: opened.environment.store.url,
@@ -130,21 +142,6 @@ async function createVolume(
       return detailsOf(name, entry, info, false);
     },
   );
-}
-
-/** A volume that no name leads to would be lost sight of: if the name cannot be kept, nothing is. */
-async function nameOrRemove(
-  names: VolumeNames,
-  name: string,
-  entry: VolumeEntry,
-  remove: () => Promise<unknown>,
-): Promise<void> {
-  try {
-    await names.add(name, entry);
-  } catch (error) {
-    await remove().catch(() => undefined);
-    throw error;
-  }
 }
 
 async function adoptVolume(
@@ -198,32 +195,56 @@ function onlyVolume(found: readonly string[], store: string): string {
 
 async function removeVolume(
   context: OperationsContext,
+  volumes: VolumeAccess,
   request: OperationRequest<'removeVolume'>,
-): Promise<{ removedObjects: number }> {
-  const { parts, names, log, daemon } = context;
+): Promise<OperationResponse<'removeVolume'>> {
+  const { parts, names, log } = context;
   const { name, aliasOnly } = request;
   const entry = names.findAny(name);
-  if (daemon?.host.get(name) !== undefined) {
-    throw new CaissonError('fenced', 'volume-busy', `${name} is open in the daemon`, {
-      remedy: `Close it first with "caisson detach ${name}" or "caisson umount ${name}".`,
-      details: { name },
-    });
-  }
+  volumes.refuseHeld(name, 'removed');
   if (isHashedEntry(entry)) return (await import('./hashed-volumes.ts')).removeHashedVolume(context, request, entry);
-  let removedObjects = 0;
-  if (!aliasOnly) {
-    const engine = await parts.engine();
-    const opened = await parts.openEnvironment(entry.store, { create: false, log });
-    const remove = async (): Promise<{ removedObjects: number }> =>
-      engine.removeVolume(opened.environment, bytesOfId(entry.volumeId)).catch((error: unknown) => {
-        // Of an import that broke off at once there is nothing but the name.
-        if (entry.unfinished === true && isCaissonError(error, 'volume-missing')) return { removedObjects: 0 };
-        throw error;
-      });
-    ({ removedObjects } = await closing(() => opened.close(), remove));
+  if (aliasOnly) {
+    await names.remove(name);
+    return { removedObjects: 0 };
   }
+  const opened = await parts.openEnvironment(entry.store, { create: false, log });
+  const removed = await closing(
+    () => opened.close(),
+    () => removeObjects(context, opened, name, entry),
+  );
   await names.remove(name);
-  return { removedObjects };
+  return removed;
+}
+
+async function removeObjects(
+  { parts, names }: OperationsContext,
+  { environment }: OpenEnvironment,
+  name: string,
+  entry: VolumeEntry,
+): Promise<OperationResponse<'removeVolume'>> {
+  const engine = await parts.engine();
+  const volumeId = bytesOfId(entry.volumeId);
+  // Removing must work for a volume that is damaged, too.
+  const info = await engine.inspectVolume(environment, volumeId).catch(() => undefined);
+  const parent = info === undefined ? null : lineageOf(names, info).parent;
+  try {
+    const { removedObjects } = await engine.removeVolume(environment, volumeId);
+    return { removedObjects, parent: parent === null ? null : { volumeId: parent.volumeId, name: parent.name } };
+  } catch (error) {
+    // Of an import that broke off at once there is nothing but the name.
+    if (entry.unfinished === true && isCaissonError(error, 'volume-missing')) return { removedObjects: 0 };
+    if (info !== undefined && isCaissonError(error, 'volume-needed')) throw neededBy(names, name, info.clones, error);
+    throw error;
+  }
+}
+
+function neededBy(names: VolumeNames, name: string, clones: readonly string[], cause: CaissonError): CaissonError {
+  const them = displayNames(namedIn(names, clones));
+  return new CaissonError('denied', 'volume-needed', `${them} started from ${name} and reads objects of it`, {
+    remedy: `Remove what started from it first, or destroy its keys with "caisson volume erase ${name}": clones keep what they need.`,
+    details: cause.details,
+    cause,
+  });
 }
 
 function requireDaemon(daemon: DaemonControl | undefined): DaemonControl {

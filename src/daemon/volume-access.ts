@@ -7,15 +7,31 @@
 import type { OperationProgress, OperationRequest, OperationResponse } from '../admin/operations.ts';
 import type { Credential, VolumeDetails } from '../admin/schema.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import type { KeySlotInfo, PublicVolumeInfo, VerifyReport, Volume } from '../volume/volume-types.ts';
+import { CaissonError } from '../lib/errors.ts';
+import type {
+  EraseReceipt,
+  InspectedVolume,
+  KeySlotInfo,
+  VerifyReport,
+  Volume,
+  VolumeEnvironment,
+} from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
+import { receiptAnswer } from './erasures.ts';
 import { isHashedEntry } from './hashed-entry.ts';
 import type { OperationsContext } from './operations-context.ts';
-import type { OpenEnvironment } from './parts.ts';
+import type { Engine, OpenEnvironment } from './parts.ts';
+import { answerOf, lineageOf } from './relatives.ts';
 import { hashedRefusal, requireVolume } from './served-volume.ts';
 import { bytesOfId, closing, detailsOf } from './volume-details.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import type { VolumeEntry } from './volume-names.ts';
+
+export interface StorePlace {
+  readonly engine: Engine;
+  readonly environment: VolumeEnvironment;
+  readonly volumeId: Uint8Array;
+}
 
 export class VolumeAccess {
   readonly #context: OperationsContext;
@@ -31,49 +47,78 @@ export class VolumeAccess {
   async use<Value>(
     name: string,
     credential: Credential | undefined,
-    act: (volume: Volume, entry: VolumeEntry) => Promise<Value>,
+    act: (volume: Volume, entry: VolumeEntry, opened: OpenEnvironment) => Promise<Value>,
     readOnly = false,
   ): Promise<Value> {
-    const entry = this.#context.names.find(name);
-    if (isHashedEntry(entry)) throw hashedRefusal(name);
+    const entry = this.#find(name);
     const hosted = this.host?.get(name);
-    if (hosted !== undefined) return act(requireVolume(name, hosted.volume), entry);
+    if (hosted !== undefined) return act(requireVolume(name, hosted.volume), entry, hosted.environment);
     const { parts } = this.#context;
-    const keySource = await this.#keySource(name, entry, credential);
-    return this.#withEnvironment(entry, async ({ environment }) => {
+    const keySource = await this.keySource(name, credential);
+    return this.#withEnvironment(entry, async (opened) => {
       const engine = await parts.engine();
-      const volume = await engine.openVolume(environment, { volumeId: bytesOfId(entry.volumeId), keySource, readOnly });
+      const options = { volumeId: bytesOfId(entry.volumeId), keySource, readOnly };
+      const volume = await engine.openVolume(opened.environment, options);
       return closing(
         () => volume.close(),
-        () => act(volume, entry),
+        () => act(volume, entry, opened),
       );
     });
   }
 
-  async publicInfo(name: string): Promise<PublicVolumeInfo> {
-    const entry = this.#context.names.find(name);
+  /** The volume where this process holds it open. */
+  hosted(name: string): Volume | undefined {
+    this.#find(name);
     const hosted = this.host?.get(name);
-    if (hosted !== undefined) return requireVolume(name, hosted.volume).info();
+    return hosted === undefined ? undefined : requireVolume(name, hosted.volume);
+  }
+
+  /** For what reads the store beside a writer, or sees to its lock itself. */
+  async withStore<Value>(name: string, act: (place: StorePlace) => Promise<Value>): Promise<Value> {
+    const entry = this.#find(name);
     const engine = await this.#context.parts.engine();
     return this.#withEnvironment(entry, ({ environment }) =>
-      engine.inspectVolume(environment, bytesOfId(entry.volumeId)),
+      act({ engine, environment, volumeId: bytesOfId(entry.volumeId) }),
     );
+  }
+
+  /** For what takes the content away from under whoever uses it; `done` as in "it cannot be restored". */
+  refuseOpen(name: string, done: string): void {
+    const held = this.host?.namesOf(this.#find(name).volumeId).find((other) => !other.includes('@'));
+    if (held !== undefined) throw this.#heldHere(held, `cannot be ${done}`);
+  }
+
+  /** As `refuseOpen`, also for exports of its snapshots. */
+  refuseHeld(name: string, done: string): void {
+    const [held] = this.host?.namesOf(this.#context.names.findAny(name).volumeId) ?? [];
+    if (held !== undefined) throw this.#heldHere(held, `${held === name ? '' : `${name} `}cannot be ${done}`);
+  }
+
+  async publicInfo(name: string): Promise<InspectedVolume> {
+    return this.withStore(name, ({ engine, environment, volumeId }) => engine.inspectVolume(environment, volumeId));
   }
 
   /** A hashed image has no keys. */
   async keySlots(name: string): Promise<readonly KeySlotInfo[]> {
-    const entry = this.#context.names.find(name);
-    return isHashedEntry(entry) ? [] : (await this.publicInfo(name)).keySlots;
+    if (isHashedEntry(this.#context.names.find(name))) return [];
+    return (this.hosted(name)?.info() ?? (await this.publicInfo(name))).keySlots;
   }
 
   async inspect(name: string, credential: Credential | undefined, unlock: boolean): Promise<VolumeDetails> {
     const found = this.#context.names.find(name);
-    if (isHashedEntry(found)) return (await import('./hashed-volumes.ts')).inspectHashedVolume(this.#context, name, found);
+    if (isHashedEntry(found))
+      return (await import('./hashed-volumes.ts')).inspectHashedVolume(this.#context, name, found);
+    const { names } = this.#context;
     const isOpen = this.host?.get(name) !== undefined;
-    if (isOpen || unlock) {
-      return this.use(name, credential, async (volume, entry) => detailsOf(name, entry, volume.info(), isOpen), true);
-    }
-    return detailsOf(name, found, await this.publicInfo(name), false);
+    const info = await this.publicInfo(name);
+    const lineage = lineageOf(names, info);
+    if (!isOpen && !unlock) return { ...detailsOf(name, found, info, false), lineage };
+    const look = async (volume: Volume, entry: VolumeEntry): Promise<VolumeDetails> => ({
+      ...detailsOf(name, entry, volume.info(), isOpen),
+      lineage,
+      snapshots: volume.snapshots().map((snapshot) => answerOf(names, snapshot)),
+    });
+    return this.use(name, credential, look, true);
   }
 
   async verify(
@@ -87,17 +132,17 @@ export class VolumeAccess {
     }
     const hosted = this.host?.get(name);
     if (hosted !== undefined) return plain(await this.#verifyOpen(hosted, request.public, onProgress));
-    const engine = await this.#context.parts.engine();
-    const keySource = request.public ? undefined : await this.#keySource(name, entry, credential);
-    return this.#withEnvironment(entry, async ({ environment }) =>
-      plain(
-        await engine.verifyVolume(environment, {
-          volumeId: bytesOfId(entry.volumeId),
-          ...(keySource === undefined ? {} : { keySource }),
-          ...(onProgress === undefined ? {} : { onProgress }),
-        }),
-      ),
-    );
+    return this.withStore(name, async ({ engine, environment, volumeId }) => {
+      const receipt = await readableReceipt(() => engine.readReceipt(environment, volumeId));
+      // Of an erased volume everything is public.
+      const isPublic = request.public || receipt !== undefined;
+      const report = await engine.verifyVolume(environment, {
+        volumeId,
+        ...(isPublic ? {} : { keySource: await this.keySource(name, credential) }),
+        ...(onProgress === undefined ? {} : { onProgress }),
+      });
+      return { ...plain(report), ...(receipt === undefined ? {} : { receipt: receiptAnswer(receipt) }) };
+    });
   }
 
   /** What is still in the spool is not yet named by a manifest: published first, then all that is published is checked. */
@@ -117,23 +162,52 @@ export class VolumeAccess {
     return isPublic ? report : engine.verifyBlocks(volume, report, onProgress);
   }
 
-  async #keySource(name: string, entry: VolumeEntry, credential: Credential | undefined): Promise<KeySource> {
+  async keySource(name: string, credential: Credential | undefined): Promise<KeySource> {
     const { parts } = this.#context;
-    return parts.keySource(credential ?? (await credentialOfEntry(parts, name, entry)));
+    return parts.keySource(credential ?? (await credentialOfEntry(parts, name, this.#find(name))));
+  }
+
+  /** A volume that has keys and states. */
+  #find(name: string): VolumeEntry {
+    const entry = this.#context.names.find(name);
+    if (isHashedEntry(entry)) throw hashedRefusal(name);
+    return entry;
+  }
+
+  #heldHere(held: string, cannot: string): CaissonError {
+    const directory = this.#context.daemon?.mountedOn(held);
+    const where = directory === undefined ? 'open in the daemon' : `mounted on ${directory}`;
+    const [what, command] = directory === undefined ? ['Close', 'detach'] : ['Unmount', 'umount'];
+    return new CaissonError('fenced', 'volume-busy', `${held} is ${where}: ${cannot}`, {
+      remedy: `${what} it first with "caisson ${command} ${held}".`,
+      details: { name: held },
+    });
   }
 
   async #withEnvironment<Value>(
     entry: VolumeEntry,
     act: (environment: OpenEnvironment) => Promise<Value>,
   ): Promise<Value> {
-    const environment = await this.#context.parts.openEnvironment(entry.store, {
-      create: false,
-      log: this.#context.log,
-    });
+    const { parts, log } = this.#context;
+    const shared = this.host?.environments;
+    const environment =
+      shared?.has(entry.store) === true
+        ? await shared.use(entry.store)
+        : await parts.openEnvironment(entry.store, { create: false, log });
     return closing(
       () => environment.close(),
       () => act(environment),
     );
+  }
+}
+
+/** What cannot be read is a finding of the verification, not its end. */
+async function readableReceipt(read: () => Promise<EraseReceipt | undefined>): Promise<EraseReceipt | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof CaissonError && error.kind === 'integrity') return undefined;
+    throw error;
   }
 }
 

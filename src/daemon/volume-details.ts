@@ -1,6 +1,7 @@
 /** What operations on volumes share: their answer about a volume, and closing what they opened. */
 import type { VolumeDetails } from '../admin/schema.ts';
-import type { PublicVolumeInfo, VolumeInfo } from '../volume/volume-types.ts';
+import type { Store } from '../store/store.ts';
+import type { Durability, PublicVolumeInfo, VolumeInfo } from '../volume/volume-types.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
 export function detailsOf(
@@ -71,4 +72,9 @@ export async function closing<Value>(close: () => Promise<void>, act: () => Prom
 
 export function bytesOfId(volumeId: string): Uint8Array {
   return new Uint8Array(Buffer.from(volumeId, 'hex'));
+}
+
+/** On a store of another machine nothing counts as written before it is there; on this one `local` means the same. */
+export function defaultDurability({ isRemote }: Pick<Store, 'isRemote'>): Durability {
+  return isRemote ? 'remote' : 'local';
 }

@@ -15,6 +15,7 @@ import { isHashedEntry, openHashedEntry } from './hashed-entry.ts';
 import type { NbdListener, OpenEnvironment, Parts } from './parts.ts';
 import { hashedRefusal, stateOf } from './served-volume.ts';
 import type { ServedVolume } from './served-volume.ts';
+import { SharedEnvironments } from './shared-environments.ts';
 import { withUndo } from './undo.ts';
 import { bytesOfId } from './volume-details.ts';
 import type { VolumeEntry } from './volume-names.ts';
@@ -43,6 +44,7 @@ export interface HostedVolume {
 }
 
 export class VolumeHost {
+  readonly environments: SharedEnvironments;
   readonly #parts: Parts;
   readonly #log: VolumeLog;
   readonly #open = new Map<string, HostedVolume>();
@@ -56,6 +58,9 @@ export class VolumeHost {
   constructor(parts: Parts, log: VolumeLog) {
     this.#parts = parts;
     this.#log = log;
+    this.environments = new SharedEnvironments((storeUrl) =>
+      parts.openEnvironment(storeUrl, { create: false, sharesReadCache: true, log }),
+    );
   }
 
   get(name: string): HostedVolume | undefined {
@@ -153,8 +158,7 @@ export class VolumeHost {
   async #openAndExport(request: AttachRequest): Promise<HostedVolume> {
     const { name, entry, socket, snapshot, by } = request;
     return withUndo(async (undo) => {
-      const options = { create: false, sharesReadCache: true, log: this.#log };
-      const environment = await this.#parts.openEnvironment(entry.store, options);
+      const environment = await this.environments.use(entry.store);
       undo(() => environment.close());
       const volume = await this.#openVolume(environment, request);
       undo(() => volume.close());

@@ -27,6 +27,8 @@ export const toolOutputBytesMax = 1024 * 1024;
 export const toolMilliseconds = 30_000;
 /** Programs that may write a lot through the volume: mkfs, mount (journal replay), umount (write-back). */
 export const toolSlowMilliseconds = 600_000;
+/** How long a file system may stand still for a snapshot; after that its users go on and it counts as in use. */
+export const freezeMillisecondsMax = 10_000;
 /** How long a killed program may take to vanish before it is given up (it may hang in the kernel). */
 export const toolKillMilliseconds = 2_000;
 /** How long the output of a program that has ended is still waited for. */
@@ -170,6 +172,10 @@ export const adminConnectMillisecondsMax = 5_000;
 export const passphraseBytesMax = 1024;
 export const configurationBytesMax = 256 * 1024;
 export const volumesFileBytesMax = 4 * 1024 * 1024;
+/** Extents of a difference that are handed on at a time. */
+export const diffExtentsBatchMax = 1024;
+/** The receipt of an erasure; its manifest names at most every clone that needs objects of the volume. */
+export const receiptFileBytesMax = 96 * 1024 * 1024;
 /** Volumes that one daemon holds open. */
 export const openVolumesMax = 256;
 /** A background daemon must serve within this time, or its start has failed. */

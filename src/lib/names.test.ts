@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isCaissonError } from './errors.ts';
-import { checkName } from './names.ts';
+import { checkName, isReference, parseReference } from './names.ts';
 
 test('names that every place takes without quoting', () => {
   for (const name of ['a', '0', 'data', 'web-1.log_x', 'a'.repeat(63)]) assert.equal(checkName(name), name);
@@ -30,6 +30,28 @@ test('odd names are refused by name', () => {
       () => checkName(name),
       (error) => isCaissonError(error, 'name-invalid') && error.remedy !== undefined,
       JSON.stringify(name),
+    );
+  }
+});
+
+test('a snapshot is referred to behind the name of its volume', () => {
+  assert.deepEqual(parseReference('data'), { name: 'data', snapshot: undefined });
+  assert.deepEqual(parseReference('data@Monday-1.x'), { name: 'data', snapshot: 'Monday-1.x' });
+  for (const odd of [
+    '@',
+    'data@',
+    '@monday',
+    'data@a@b',
+    'data@../x',
+    'data@a b',
+    'Data@a',
+    `data@${'a'.repeat(64)}`,
+  ]) {
+    assert.equal(isReference(odd), false, odd);
+    assert.throws(
+      () => parseReference(odd),
+      (error) => isCaissonError(error, 'name-invalid') && error.remedy !== undefined,
+      odd,
     );
   }
 });

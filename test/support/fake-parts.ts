@@ -7,14 +7,27 @@ import { configurationDefaults } from '../../src/daemon/configuration.ts';
 import type { Engine, NbdListener, Parts } from '../../src/daemon/parts.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import type { KeySource } from '../../src/keys/key-source.ts';
-import type { CreateOptions, KeySlotInfo, Volume, VolumeInfo } from '../../src/volume/volume-types.ts';
+import type {
+  CloneOptions,
+  CreateOptions,
+  EraseReceipt,
+  InspectedVolume,
+  KeySlotInfo,
+  SnapshotInfo,
+  Volume,
+  VolumeInfo,
+} from '../../src/volume/volume-types.ts';
 import { MemoryDevice } from './memory-device.ts';
 
 interface StoredVolume {
   readonly options: CreateOptions;
   size: number;
   readonly slots: Map<number, { info: KeySlotInfo; secret: string }>;
+  readonly snapshots: SnapshotInfo[];
+  readonly parent: InspectedVolume['parent'];
+  readonly clones: string[];
   isOpen: boolean;
+  isErased: boolean;
 }
 
 export class FakeParts implements Parts {
@@ -23,6 +36,11 @@ export class FakeParts implements Parts {
   /** Things open now: environments, volumes, listeners. */
   readonly open = new Set<string>();
   readonly mounted = new Map<string, string>();
+  /** Directories whose file system stands still now. */
+  readonly frozen: string[] = [];
+  /** By the clone's id: whether its parent got a key of its own. */
+  readonly isolated = new Map<string, boolean>();
+  readonly restored: string[] = [];
   /** The next call of this name fails with the error. */
   readonly faults = new Map<string, Error>();
   #count = 0;
@@ -30,25 +48,53 @@ export class FakeParts implements Parts {
   async engine(): Promise<Engine> {
     return {
       createVolume: async (_environment, options) => {
-        const id = (++this.#count).toString(16).padStart(32, '0');
-        const info = { slot: 0, kind: options.keySource.kind, description: options.keySource.describe };
-        const slots = new Map([[0, { info, secret: await secretOf(options.keySource) }]]);
-        this.volumes.set(id, { options, size: options.size, slots, isOpen: false });
-        return this.#info(id);
+        return this.#info(await this.#store(options, undefined));
       },
       openVolume: async (_environment, { volumeId, keySource, readOnly }) => {
         this.#fault('openVolume');
         const id = Buffer.from(volumeId).toString('hex');
         const stored = this.#stored(id);
-        const secret = await secretOf(keySource);
-        if (![...stored.slots.values()].some((slot) => slot.secret === secret)) {
-          throw new CaissonError('denied', 'key-wrong', 'no key slot opens with this');
-        }
+        await unlock(stored, keySource);
         if (stored.isOpen) throw new CaissonError('fenced', 'volume-open-elsewhere', 'open elsewhere');
         stored.isOpen = true;
         return this.#volume(id, stored, readOnly ?? false);
       },
-      inspectVolume: async (_environment, volumeId) => this.#info(Buffer.from(volumeId).toString('hex')),
+      inspectVolume: async (_environment, volumeId) => {
+        const id = Buffer.from(volumeId).toString('hex');
+        const { isOpen, isErased, parent, clones, snapshots } = this.#stored(id);
+        const state = isErased ? 'erased' : isOpen ? 'open' : 'closed';
+        return { ...this.#info(id), state, parent, clones: [...clones], snapshotCount: snapshots.length };
+      },
+      openSnapshot: async (_environment, { volumeId, keySource, snapshot }) => {
+        this.#fault('openSnapshot');
+        const id = Buffer.from(volumeId).toString('hex');
+        const stored = this.#stored(id);
+        await unlock(stored, keySource);
+        findSnapshot(stored, snapshot);
+        // A reader of its own: what is open for writing does not concern it.
+        return this.#volume(id, { ...stored }, true);
+      },
+      listSnapshots: async (_environment, { volumeId, keySource }) => {
+        const stored = this.#stored(Buffer.from(volumeId).toString('hex'));
+        await unlock(stored, keySource);
+        return [...stored.snapshots];
+      },
+      diffSnapshots: async function* () {
+        yield { offset: 0, length: 4096, kind: 'data' as const };
+      },
+      eraseVolume: async (_environment, { volumeId, keySource, keepObjects, onProgress }) => {
+        const id = Buffer.from(volumeId).toString('hex');
+        const stored = this.#stored(id);
+        if (!stored.isErased) await unlock(stored, keySource);
+        stored.isErased = true;
+        onProgress?.(1, 1, 'objects');
+        return { ...receiptOf(id), removedObjects: keepObjects === true ? 1 : 5 };
+      },
+      checkReceipt: (_bytes, volumeId) => receiptOf(Buffer.from(volumeId).toString('hex')),
+      readReceipt: async (_environment, volumeId) => {
+        const id = Buffer.from(volumeId).toString('hex');
+        return this.#stored(id).isErased ? receiptOf(id) : undefined;
+      },
       listVolumes: async () => [...this.volumes.keys()],
       verifyVolume: async (_environment, { volumeId, keySource, onProgress }) => {
         onProgress?.(1, 1, 'objects');
@@ -60,7 +106,7 @@ export class FakeParts implements Parts {
           manifestDigest: '',
           writerKey: '',
           manifestsChecked: 1,
-          erased: false,
+          erased: this.#stored(id).isErased,
           pinsChecked: 0,
           objectsChecked: 0,
           objectBytes: 0,
@@ -72,6 +118,8 @@ export class FakeParts implements Parts {
       },
       verifyBlocks: async (_volume, report) => ({ ...report, public: false, unitsChecked: 1 }),
       removeVolume: async (_environment, volumeId) => {
+        if (this.volumes.get(Buffer.from(volumeId).toString('hex'))?.clones.some((id) => this.volumes.has(id)) === true)
+          throw new CaissonError('denied', 'volume-needed', 'clones read objects of this volume');
         this.volumes.delete(Buffer.from(volumeId).toString('hex'));
         return { removedObjects: 1 };
       },
@@ -124,6 +172,10 @@ export class FakeParts implements Parts {
         this.mounted.set(name, directory);
         return { name, directory, via: 'fuse', device: '/dev/loop0', fileSystem: 'ext4', notes: [] };
       },
+      freeze: async (directory) => {
+        this.frozen.push(directory);
+        return { thaw: async () => this.frozen.pop() === directory };
+      },
       unmount: async (name) => {
         const directory = this.mounted.get(name);
         if (directory === undefined) throw new CaissonError('invalid', 'mount-missing', 'not mounted');
@@ -171,11 +223,38 @@ export class FakeParts implements Parts {
       housekeeping: () => ({ ...fakeHousekeeping }),
       clean: async () => ({ segmentsCleaned: 0, cleanedBytes: 0, copiedBytes: 0, orphansRemoved: 0, findings: [] }),
       rekey: async () => undefined,
-      snapshot: () => Promise.reject(unfaked()),
-      removeSnapshot: () => Promise.reject(unfaked()),
-      snapshots: () => [],
-      clone: () => Promise.reject(unfaked()),
-      restore: () => Promise.reject(unfaked()),
+      snapshot: async (name: string) => {
+        this.#fault('snapshot');
+        if (stored.snapshots.some((other) => other.name === name))
+          throw new CaissonError('invalid', 'snapshot-exists', 'taken');
+        const number = ++this.#count;
+        const common = { id: number.toString(16).padStart(32, 'a'), name, time: number };
+        const taken = { ...common, manifestNumber: number, manifestDigest: '00', clones: [] };
+        stored.snapshots.push(taken);
+        return taken;
+      },
+      removeSnapshot: async (name: string) => {
+        const found = findSnapshot(stored, name);
+        if (found.clones.length > 0) throw new CaissonError('invalid', 'snapshot-needed', 'a clone starts from it');
+        stored.snapshots.splice(stored.snapshots.indexOf(found), 1);
+      },
+      snapshots: () => [...stored.snapshots],
+      clone: async ({ keySource, snapshot, isolate }: CloneOptions) => {
+        const from = snapshot === undefined ? undefined : findSnapshot(stored, snapshot);
+        const parent = { volumeId: id, manifestNumber: from?.manifestNumber ?? 1, manifestDigest: '00' };
+        const cloneId = await this.#store({ ...stored.options, size: stored.size, keySource }, parent);
+        stored.clones.push(cloneId);
+        if (from !== undefined) {
+          const named = { ...from, clones: [...from.clones, cloneId] };
+          stored.snapshots.splice(stored.snapshots.indexOf(from), 1, named);
+        }
+        this.isolated.set(cloneId, isolate ?? true);
+        return this.#info(cloneId);
+      },
+      restore: async (name: string) => {
+        findSnapshot(stored, name);
+        this.restored.push(name);
+      },
       addKey,
       removeKey: async (slot: number) => void stored.slots.delete(slot),
       changeKey: async (slot: number, source: KeySource) => addKey(source, slot),
@@ -214,6 +293,15 @@ export class FakeParts implements Parts {
     };
   }
 
+  async #store(options: CreateOptions, parent: InspectedVolume['parent']): Promise<string> {
+    const id = (++this.#count).toString(16).padStart(32, '0');
+    const info = { slot: 0, kind: options.keySource.kind, description: options.keySource.describe };
+    const slots = new Map([[0, { info, secret: await secretOf(options.keySource) }]]);
+    const none = { snapshots: [], clones: [], isOpen: false, isErased: false };
+    this.volumes.set(id, { options, size: options.size, slots, parent, ...none });
+    return id;
+  }
+
   #stored(id: string): StoredVolume {
     const stored = this.volumes.get(id);
     if (stored === undefined) throw new CaissonError('invalid', 'volume-missing', 'no such volume');
@@ -247,6 +335,20 @@ const fakeHousekeeping = {
   rekey: undefined,
 };
 
-function unfaked(): Error {
-  return new Error('the fake volume cannot do this');
+async function unlock(stored: StoredVolume, keySource: KeySource): Promise<void> {
+  if (stored.isErased) throw new CaissonError('denied', 'volume-erased', 'its keys are destroyed');
+  const secret = await secretOf(keySource);
+  if ([...stored.slots.values()].some((slot) => slot.secret === secret)) return;
+  throw new CaissonError('denied', 'key-wrong', 'no key slot opens with this');
+}
+
+function findSnapshot(stored: StoredVolume, name: string): SnapshotInfo {
+  const found = stored.snapshots.find((snapshot) => snapshot.name === name || snapshot.id === name);
+  if (found === undefined) throw new CaissonError('invalid', 'snapshot-missing', 'no such snapshot');
+  return found;
+}
+
+function receiptOf(volumeId: string): EraseReceipt {
+  const numbers = { manifestNumber: 2, epoch: 3, time: 4, removedObjects: 0 };
+  return { volumeId, ...numbers, manifestDigest: '22', writerKey: '33', manifest: Uint8Array.of(1, 2, 3) };
 }

@@ -11,7 +11,7 @@ import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { PublicVolumeInfo, Volume } from '../../volume/volume-types.ts';
 import type { OperationsContext } from '../operations-context.ts';
 import type { Engine, OpenEnvironment } from '../parts.ts';
-import { bytesOfId, closing, detailsOf } from '../volume-details.ts';
+import { bytesOfId, closing, defaultDurability, detailsOf } from '../volume-details.ts';
 import type { VolumeEntry } from '../volume-names.ts';
 
 export type NewVolume = Pick<
@@ -43,7 +43,7 @@ export async function makeFilled(
     async () => {
       const store = new WithheldHeadStore(opened.environment.store);
       const environment = { ...opened.environment, store };
-      const { size, protection, durability = store.isRemote ? 'remote' : 'local' } = wanted;
+      const { size, protection, durability = defaultDurability(store) } = wanted;
       const info = await engine.createVolume(environment, { size, protection, durability, keySource });
       const volumeId = bytesOfId(info.volumeId);
       return orRemove(context, engine, opened, wanted, info, async (entry) => {

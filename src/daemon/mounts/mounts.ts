@@ -9,7 +9,7 @@
 import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import type { BlockDevice } from '../../export/block-device.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
-import { checkName } from '../../lib/names.ts';
+import { checkReference } from '../../lib/names.ts';
 import { isMounted, mountFileSystem } from '../../sys/mount.ts';
 import type { NbdConnection } from '../../sys/nbd-device.ts';
 import { attachDevice } from './attach-device.ts';
@@ -24,8 +24,11 @@ import { undoMount } from './undo-mount.ts';
 import type { UndoReport } from './undo-mount.ts';
 
 export interface MountVolumeRequest {
+  /** `NAME`, or `NAME@SNAPSHOT`. */
   readonly name: string;
   readonly device: BlockDevice;
+  /** It may be mounted beside the volume, whose file system has the same identifier. */
+  readonly isSnapshot?: boolean;
   /** Absolute. */
   readonly directory: string;
   /** Where records and FUSE mount points live: `Folders.mounts`. */
@@ -55,7 +58,7 @@ export interface MountedVolume {
 const namesInProgress = new Set<string>();
 
 export async function mountVolume(request: MountVolumeRequest, environment: MountEnvironment): Promise<MountedVolume> {
-  return exclusively(checkName(request.name), () => mountExclusively(request, environment));
+  return exclusively(checkReference(request.name), () => mountExclusively(request, environment));
 }
 
 async function mountExclusively(request: MountVolumeRequest, environment: MountEnvironment): Promise<MountedVolume> {
@@ -97,7 +100,8 @@ async function carryOut(
   const fileSystem = await prepareFileSystem(path, size, request.makeFileSystem, request.force ?? false, environment);
   const step = { kind: 'file-system', device: path, directory } as const;
   await record({ ...step, state: 'begun' });
-  const options = request.mountOptions ?? [];
+  const { mountOptions = [], isSnapshot = false } = request;
+  const options = isSnapshot && fileSystem === 'xfs' ? ['nouuid', ...mountOptions] : mountOptions;
   await mountFileSystem({ device: path, directory, fileSystem, readOnly, options }, environment);
   await record({ ...step, state: 'done' });
   return { name: request.name, directory, via, device: path, fileSystem };
@@ -114,7 +118,7 @@ export async function umountVolume(
   stateFolder: string,
   environment: MountEnvironment,
 ): Promise<UnmountedVolume> {
-  return exclusively(checkName(name), async () => {
+  return exclusively(checkReference(name), async () => {
     const record = await readRecord(stateFolder, name);
     if (record === undefined) {
       throw new CaissonError('invalid', 'mount-missing', `the volume ${name} is not mounted`, {
