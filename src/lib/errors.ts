@@ -77,6 +77,8 @@ export type ErrorCode =
   | 'volume-erased' // its keys were destroyed on purpose
   | 'volume-moved' // it goes on in another store
   | 'volume-needed' // clones read objects of this volume
+  | 'volume-inherits' // it reads objects of the volume that it is a clone of
+  | 'move-outrun' // the writer changed the volume faster than it could be moved
   | 'snapshot-missing'
   | 'snapshot-exists'
   | 'snapshot-needed' // a clone started from it

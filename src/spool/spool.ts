@@ -37,7 +37,7 @@ export class SpoolEntry {
 }
 
 export class Spool {
-  readonly #area: SpoolArea;
+  readonly #area: Pick<SpoolArea, 'create'>;
   readonly #entries = new Set<SpoolEntry>();
   #failure: CaissonError | undefined;
   #bufferedBytes = 0;
@@ -47,7 +47,7 @@ export class Spool {
   #waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   syncCount = 0;
 
-  constructor(area: SpoolArea) {
+  constructor(area: Pick<SpoolArea, 'create'>) {
     this.#area = area;
   }
 

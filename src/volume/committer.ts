@@ -61,6 +61,8 @@ export class Committer {
   /** A writer that took over changes anchor and spool under us: then that is the failure to report. */
   async explain(error: unknown): Promise<unknown> {
     if (isCaissonError(error, 'volume-fenced')) return error;
+    // The anchor is ahead of us: who took over need not have done so in this store.
+    if (isCaissonError(error, 'rolled-back') || isCaissonError(error, 'forked')) return fenced(error);
     try {
       await this.#checkFence();
     } catch (reason) {

@@ -36,7 +36,7 @@ export class Housekeeping {
     if (this.#cleaner.rekey.isRunning) this.#cleaner.wake();
     this.#cleaner.wakeWhenIdle();
     if (isClean) return;
-    this.#sweep().catch((error: unknown) => {
+    this.sweep().catch((error: unknown) => {
       if (this.#isStopped || isCaissonError(error, 'volume-fenced')) return;
       const { log } = this.#options.core.environment;
       log?.('warn', 'orphans could not be removed; they take space and do no harm', { error: messageOf(error) });
@@ -53,7 +53,7 @@ export class Housekeeping {
 
   async clean(options: CleanOptions = {}): Promise<CleanReport> {
     const report = await this.#cleaner.clean(options);
-    return { ...report, orphansRemoved: (await this.#sweep()).length };
+    return { ...report, orphansRemoved: (await this.sweep()).length };
   }
 
   /** Begins a rekey; the cleaner does the rest in the background, also after a restart. */
@@ -86,7 +86,8 @@ export class Housekeeping {
     };
   }
 
-  #sweep(): Promise<string[]> {
+  /** Removes what nothing names; returns the keys. */
+  sweep(): Promise<string[]> {
     const { core, settled } = this.#options;
     this.#sweeping ??= removeOrphans(core, settled, () => this.#check()).finally(() => (this.#sweeping = undefined));
     return this.#sweeping;

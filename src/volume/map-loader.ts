@@ -27,7 +27,13 @@ import { mapObjectKey, volumePrefix } from '../store/paths.ts';
 import type { ObjectReader, Store } from '../store/store.ts';
 import type { ObjectKeys } from './object-keys.ts';
 
+/** Says which store the volume is in now. */
+export interface StorePlace {
+  readonly store: Store;
+}
+
 interface OpenObject {
+  readonly store: Store;
   readonly reader: ObjectReader;
   readonly key: SealingKey;
   readonly name: string;
@@ -37,7 +43,7 @@ interface OpenObject {
 }
 
 export class MapLoader implements PageLoader {
-  readonly #store: Store;
+  readonly #place: StorePlace;
   readonly #table: ObjectTable;
   readonly #keys: ObjectKeys;
   /** In order of last use. */
@@ -46,8 +52,8 @@ export class MapLoader implements PageLoader {
   /** Objects that a checkpoint is filling: a leaf that went into one may be evicted before its object is on the store. */
   readonly #coming = new Map<number, PromiseWithResolvers<void>>();
 
-  constructor(store: Store, table: ObjectTable, keys: ObjectKeys) {
-    this.#store = store;
+  constructor(place: StorePlace, table: ObjectTable, keys: ObjectKeys) {
+    this.#place = place;
     this.#table = table;
     this.#keys = keys;
   }
@@ -119,6 +125,11 @@ export class MapLoader implements PageLoader {
       .catch(() => undefined);
   }
 
+  /** The store was exchanged: nothing that was opened in the old one is used again. */
+  reopenAll(): void {
+    for (const index of [...this.#open.keys()]) this.forget(index);
+  }
+
   async #page(level: PageLevel, index: number, reference: PageReference, length: number): Promise<Region> {
     const object = await this.#object(reference.object);
     object.pins++;
@@ -128,6 +139,8 @@ export class MapLoader implements PageLoader {
         await object.reader.read(reference.slot * 16, length + tagBytes, sealed, 0);
       } catch (error) {
         if (isCaissonError(error, 'format-invalid')) throw this.#tampered(object.name, messageOf(error), error);
+        // Deleted where it was, because the volume has moved.
+        if (object.store !== this.#place.store) return await this.#page(level, index, reference, length);
         throw error;
       }
       if (!equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag))
@@ -173,10 +186,12 @@ export class MapLoader implements PageLoader {
     await this.#coming.get(index)?.promise;
     const entry = this.#table.get(index);
     const name = mapObjectKey(volumePrefix(entry.lineage), entry.id);
+    const { store } = this.#place;
     let reader: ObjectReader;
     try {
-      reader = await this.#store.open(name);
+      reader = await store.open(name);
     } catch (error) {
+      if (store !== this.#place.store) return this.#openObject(index);
       if (isCaissonError(error, 'object-missing')) throw this.#tampered(name, 'it is missing', error);
       throw error;
     }
@@ -185,6 +200,7 @@ export class MapLoader implements PageLoader {
       throw this.#tampered(name, `it has ${reader.size} bytes, the signed catalog says ${entry.bytes}`);
     }
     return {
+      store,
       reader,
       key: this.#keys.mapKey(entry.id, entry.lineage, entry.keyEpoch),
       name,

@@ -16,7 +16,7 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { catalogPageBytesMax, decodeCatalogPage } from '../manifest/catalog-format.ts';
 import { HeadState } from '../manifest/head-format.ts';
-import type { Pin } from '../manifest/manifest-format.ts';
+import { ManifestKind, type Pin } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { openState, readHead, readManifest, type ReadHead, type ReadManifest } from '../manifest/manifest.ts';
 import { ObjectTable } from '../manifest/object-table.ts';
@@ -168,11 +168,12 @@ export async function buildCore(
 ): Promise<VolumeCore> {
   const { prefix, head, newest, keyring, state } = unlocked;
   const { store, random, clock } = environment;
+  const current = { ...environment };
   const tuning = tuningOf(environment);
   const protection = protectionOf(newest.manifest);
   const keys = new ObjectKeys(keyring, protection, environment.sealer);
   const table = await readCatalog(store, newest);
-  const loader = new MapLoader(store, table, keys);
+  const loader = new MapLoader(current, table, keys);
   const mapRoom = {
     makeRoom: (): Promise<void> =>
       Promise.reject(new CaissonError('full', 'limit-exceeded', 'the block map does not fit its memory')),
@@ -181,7 +182,7 @@ export async function buildCore(
   if (state.root !== undefined) map.restore(await loader.loadRoot(state.root, state.root.bytes));
   await restoreUsage(map, loader, state);
   return {
-    environment,
+    environment: current,
     tuning,
     prefix,
     volumeId: newest.manifest.volumeId,
@@ -191,17 +192,22 @@ export async function buildCore(
     signingKey: signingKeyFromSeed(keyring.signingSeed),
     keys,
     table,
-    handles: new SegmentHandles(store, table, keys),
+    handles: new SegmentHandles(current, table, keys),
     area: await store.spool(prefix),
     digester: environment.digester ?? new InlineDigester(store, clock),
     map,
     mapRoom,
     mapLoader: loader,
     pageCounts: new Map(state.pageCounts),
-    epoch: Math.max(head.head.epoch, anchor?.epoch ?? 0) + 1,
+    epoch: Math.max(head.head.epoch, anchor?.epoch ?? 0) + epochStep(newest),
     holder: random.bytes(16),
     published: await publishedOf(store, prefix, unlocked),
   };
+}
+
+/** After a move that was interrupted two stores may hold this manifest, their heads one epoch apart: opening one passes the other by. */
+function epochStep({ manifest }: ReadManifest): number {
+  return manifest.kind === ManifestKind.move ? 2 : 1;
 }
 
 /** Counts of live blocks that the manifest does not name are not known: cleaning counts anew (spec/map-format.md). */

@@ -9,22 +9,24 @@
  */
 import type { BlockWrite, Extent } from '../export/block-device.ts';
 import type { KeySource } from '../keys/key-source.ts';
-import { CaissonError } from '../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import * as limits from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { HeadState } from '../manifest/head-format.ts';
+import { fenced } from '../manifest/manifest.ts';
 import { ManifestKind, PinKind } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { Spool } from '../spool/spool.ts';
 import { segmentKey, spoolName } from '../store/paths.ts';
-import type { WriterLock } from '../store/store.ts';
+import type { Store, WriterLock } from '../store/store.ts';
 import { AnchorKeeper } from './anchor-keeper.ts';
 import { Committer } from './committer.ts';
 import { keySlotsOf, publicInfoOf } from './describe.ts';
 import { createClone } from './clone.ts';
 import { findLivingClones, unpinOtherClones } from './clone-pins.ts';
+import { MoveControl } from './move-control.ts';
 import { readPinned } from './pinned-state.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { Publisher, type FinishedSegment, type PublishRequest } from './publisher.ts';
@@ -37,6 +39,8 @@ import type {
   CloneOptions,
   HousekeepingStats,
   KeySlotInfo,
+  MoveOptions,
+  MoveReport,
   PublicVolumeInfo,
   RecoveryReport,
   RekeyOptions,
@@ -65,7 +69,7 @@ export class SealedVolume implements Volume {
   readonly readOnly: boolean;
   readonly blockSize = blockBytes;
   readonly #core: VolumeCore;
-  readonly #lock: WriterLock;
+  #lock: WriterLock;
   readonly #recovery: RecoveryReport;
   readonly #spool: Spool;
   readonly #log: WriteLog;
@@ -74,9 +78,10 @@ export class SealedVolume implements Volume {
   readonly #anchors: AnchorKeeper;
   readonly #committer: Committer;
   /** For stores beyond this machine. */
-  readonly #uploader: Uploader | undefined;
+  #uploader: Uploader | undefined;
   readonly #publisher: Publisher;
   readonly #housekeeping: Housekeeping;
+  readonly #moves: MoveControl;
   readonly #resizeListeners = new Set<(size: number) => void>();
   #finished: FinishedSegment[] = [];
   #unpublishedBytes = 0;
@@ -100,7 +105,7 @@ export class SealedVolume implements Volume {
     this.#recovery = options.recovery;
     this.readOnly = options.readOnly;
     this.id = core.prefix.substring(0, 32);
-    this.#spool = new Spool(core.area);
+    this.#spool = new Spool({ create: (name) => core.area.create(name) });
     this.#log = new WriteLog({
       spool: this.#spool,
       table: core.table,
@@ -108,7 +113,7 @@ export class SealedVolume implements Volume {
       keys: core.keys,
       random: core.environment.random,
       volumeId: core.volumeId,
-      epoch: core.epoch,
+      epoch: () => core.epoch,
       segmentBytesMax: core.tuning.segmentBytesMax,
       zeroAheadBytes: Math.min(core.tuning.zeroAheadBytes, limits.zeroAheadBytesMax),
       start: options.start,
@@ -125,13 +130,13 @@ export class SealedVolume implements Volume {
       core.environment.anchor,
       core.environment.clock,
       core.tuning.anchorMilliseconds,
-      (error) =>
-        core.environment.log?.('warn', 'the anchor could not be advanced; it is tried again', { error: String(error) }),
+      (error) => this.#anchorFailed(error),
     );
     this.#uploader = core.environment.store.isRemote ? new Uploader(this.#spool) : undefined;
-    const uploader = core.durability === 'local' ? undefined : this.#uploader;
-    const persist = (): Promise<void> =>
-      uploader === undefined ? this.#log.commit() : this.#log.commitByUpload(() => uploader.all());
+    const persist = (): Promise<void> => {
+      const uploader = core.durability === 'local' ? undefined : this.#uploader;
+      return uploader === undefined ? this.#log.commit() : this.#log.commitByUpload(() => uploader.all());
+    };
     this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors, persist);
     this.#publisher = new Publisher(core);
     core.mapRoom.makeRoom = () => this.checkpoint();
@@ -152,6 +157,7 @@ export class SealedVolume implements Volume {
       unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
       explain: (error) => this.#committer.explain(error),
     });
+    this.#moves = this.#moveControl();
     if (!options.readOnly) this.#housekeeping.start(options.recovery.clean);
   }
 
@@ -244,7 +250,7 @@ export class SealedVolume implements Volume {
       return this.#uploader!.next();
     if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined)
       return this.#checkpointing.catch(() => undefined);
-    return undefined;
+    return this.#moves.pressure();
   }
 
   onResize(listener: (size: number) => void): () => void {
@@ -353,6 +359,10 @@ export class SealedVolume implements Volume {
     await this.#closing;
   }
 
+  move(target: Store, options?: MoveOptions): Promise<MoveReport> {
+    return this.#moves.move(target, options);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close(() => this.#closeCleanly());
     return this.#closing;
@@ -379,11 +389,36 @@ export class SealedVolume implements Volume {
     await this.#startCheckpoint(kind, HeadState.open, change());
   }
 
+  #moveControl(): MoveControl {
+    const core = this.#core;
+    return new MoveControl({
+      core,
+      locks: this.#writer.locks,
+      lock: () => this.#lock,
+      check: () => this.#checkWritable(),
+      checkpoint: () => this.checkpoint(),
+      unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
+      publish: async (act) => {
+        await this.#settled();
+        this.#checkWritable();
+        await this.#startCheckpoint(ManifestKind.move, HeadState.open, {}, () => this.#commitNow().then(act));
+      },
+      anchor: (epoch) =>
+        this.#anchors.advance({ ...anchorStateOf(core, this.#log.durableSequence, this.#log.durableChain), epoch }),
+      onSwitched: (lock) => {
+        this.#lock = lock;
+        this.#uploader = core.environment.store.isRemote ? new Uploader(this.#spool) : undefined;
+      },
+      latch: (error) => this.#latch(error),
+      sweep: () => this.#housekeeping.sweep(),
+    });
+  }
+
   async #rollBackTo(pinned: { readonly number: number; readonly state: ManifestState }): Promise<void> {
     while (this.#checkpointing !== undefined) await this.#checkpointing;
     // Writes that were answered after the last checkpoint end here, as the owner wants it.
     this.#log.rotate();
-    await this.#commit();
+    await this.#commitNow();
     for (const segment of this.#finished) segment.release();
     await this.#publisher.publishRollback(this.#requestOf(ManifestKind.rollback, HeadState.closed, []), pinned);
   }
@@ -403,7 +438,12 @@ export class SealedVolume implements Volume {
   }
 
   /** Publishes what is finished plus the open segment; the caller made sure that none is running. */
-  #startCheckpoint(kind: ManifestKind, headState: HeadState, extras: PublishExtras = {}): Promise<void> {
+  #startCheckpoint(
+    kind: ManifestKind,
+    headState: HeadState,
+    extras: PublishExtras = {},
+    act: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#cancelIdle?.();
@@ -423,6 +463,7 @@ export class SealedVolume implements Volume {
         this.#latch(reason);
         throw this.#failure ?? reason;
       })
+      .then(act)
       .finally(() => {
         if (this.#checkpointing === running) this.#checkpointing = undefined;
       });
@@ -436,7 +477,7 @@ export class SealedVolume implements Volume {
       headState,
       position: this.#log.position,
       segments,
-      commit: () => this.#commit(),
+      commit: () => this.#commitNow(),
       swap: (swap) => this.#committer.whileSwapping(swap),
       anchor: () => this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
     };
@@ -511,7 +552,12 @@ export class SealedVolume implements Volume {
     });
   }
 
-  async #commit(): Promise<void> {
+  #commit(): Promise<void> {
+    const { held } = this.#moves;
+    return held === undefined ? this.#commitNow() : held.then(() => this.#commit());
+  }
+
+  async #commitNow(): Promise<void> {
     try {
       await this.#committer.commit();
     } catch (error) {
@@ -523,6 +569,7 @@ export class SealedVolume implements Volume {
   async #close(last: () => Promise<void>): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelIdle?.();
+    await this.#moves.stop();
     await this.#housekeeping.stop();
     try {
       if (!this.readOnly && this.#failure === undefined) await last();
@@ -602,6 +649,13 @@ export class SealedVolume implements Volume {
     this.#writes++;
     this.#bytesWritten += length;
     if (this.#cancelTimer === undefined) this.#armTimer();
+  }
+
+  #anchorFailed(error: unknown): void {
+    const message = 'the anchor could not be advanced; it is tried again';
+    this.#core.environment.log?.('warn', message, { error: String(error) });
+    // Somebody is ahead of us there, maybe in another store.
+    if (isCaissonError(error, 'rolled-back') || isCaissonError(error, 'forked')) this.#latch(fenced(error));
   }
 
   #nameOf(segment: number): string {

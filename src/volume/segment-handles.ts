@@ -11,7 +11,8 @@ import { segmentHandlesMax } from '../lib/limits.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import type { SegmentWriter } from '../segment/segment-writer.ts';
 import { segmentKey, volumePrefix } from '../store/paths.ts';
-import type { ObjectReader, Store } from '../store/store.ts';
+import type { ObjectReader } from '../store/store.ts';
+import type { StorePlace } from './map-loader.ts';
 import type { ObjectKeys } from './object-keys.ts';
 
 export interface SegmentHandle {
@@ -31,7 +32,7 @@ export interface SegmentHandle {
 }
 
 export class SegmentHandles {
-  readonly #store: Store;
+  readonly #place: StorePlace;
   readonly #table: ObjectTable;
   readonly #keys: ObjectKeys;
   readonly #handles: (SegmentHandle | undefined)[] = [];
@@ -40,8 +41,8 @@ export class SegmentHandles {
   readonly #clock: SegmentHandle[] = [];
   #hand = 0;
 
-  constructor(store: Store, table: ObjectTable, keys: ObjectKeys) {
-    this.#store = store;
+  constructor(place: StorePlace, table: ObjectTable, keys: ObjectKeys) {
+    this.#place = place;
     this.#table = table;
     this.#keys = keys;
   }
@@ -101,6 +102,12 @@ export class SegmentHandles {
     if (handle.pins === 0) closeHandle(handle);
   }
 
+  /** The store was exchanged: reads in flight end in the old one, everything else opens in the new one. */
+  reopenAll(): void {
+    for (let index = 0; index < this.#handles.length; index++) this.drop(index);
+    this.#opening.clear();
+  }
+
   /** A read of the handle begins; `unpin` must follow. */
   pin(handle: SegmentHandle): void {
     handle.pins++;
@@ -140,16 +147,22 @@ export class SegmentHandles {
   async #open(index: number): Promise<SegmentHandle | undefined> {
     const entry = this.#table.get(index);
     const key = segmentKey(volumePrefix(entry.lineage), entry.id);
+    const { store } = this.#place;
     let reader: ObjectReader;
     try {
-      reader = await this.#store.open(key);
+      reader = await store.open(key);
     } catch (error) {
+      if (store !== this.#place.store) return this.open(index);
       if (!isCaissonError(error, 'object-missing')) throw error;
       if (this.#table.find(index) !== entry) return undefined;
       throw new CaissonError('integrity', 'object-missing', `segment ${key} is missing from the store`, {
         details: { object: key },
         cause: error,
       });
+    }
+    if (store !== this.#place.store) {
+      await reader.close();
+      return this.open(index);
     }
     if (reader.size !== entry.bytes) {
       await reader.close();

@@ -73,7 +73,7 @@ export async function* diffSnapshots(
     const published = { pins: pinsOf(newest), snapshots: state.snapshots };
     const keys = new ObjectKeys(keyring, protectionOf(newest.manifest), environment.sealer);
     const sideOf = async (read: ReadManifest, its: ManifestState): Promise<MapSide> => {
-      const loader = new MapLoader(environment.store, await readCatalog(environment.store, read), keys);
+      const loader = new MapLoader(environment, await readCatalog(environment.store, read), keys);
       loaders.push(loader);
       return { state: its, loader };
     };

@@ -13,7 +13,7 @@ import type { Parent, Pin } from '../manifest/manifest-format.ts';
 import { swapHead } from '../manifest/manifest.ts';
 import { DurabilityCode, type ManifestState, type SnapshotRecord } from '../manifest/state-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
-import type { SpoolArea } from '../store/store.ts';
+import type { SpoolArea, Store } from '../store/store.ts';
 import type { MapLoader } from './map-loader.ts';
 import type { ObjectKeys } from './object-keys.ts';
 import type { SegmentHandles } from './segment-handles.ts';
@@ -41,8 +41,13 @@ export interface Published {
   rekeyBelow: number;
 }
 
+/** The environment of one opening; a move puts another store into it, so it is asked each time and never kept apart. */
+export interface CurrentEnvironment extends Omit<VolumeEnvironment, 'store'> {
+  store: Store;
+}
+
 export interface VolumeCore {
-  readonly environment: VolumeEnvironment;
+  readonly environment: CurrentEnvironment;
   readonly tuning: VolumeTuning;
   readonly prefix: string;
   readonly volumeId: Uint8Array;
@@ -53,15 +58,15 @@ export interface VolumeCore {
   readonly keys: ObjectKeys;
   readonly table: ObjectTable;
   readonly handles: SegmentHandles;
-  readonly area: SpoolArea;
-  readonly digester: ObjectDigester;
+  area: SpoolArea;
+  digester: ObjectDigester;
   readonly map: BlockMap;
   /** What the map calls when every leaf in memory is dirty. */
   readonly mapRoom: { makeRoom: () => Promise<void> };
   readonly mapLoader: MapLoader;
   readonly pageCounts: Map<number, number>;
-  readonly epoch: number;
-  readonly holder: Uint8Array;
+  epoch: number;
+  holder: Uint8Array;
   readonly published: Published;
 }
 
@@ -119,6 +124,21 @@ export async function swapCoreHead(
     head,
     core.signingKey,
   );
+}
+
+/** Where a volume goes on after a move, and what its head there says. */
+export interface NewPlace extends Pick<VolumeCore, 'area' | 'digester' | 'epoch' | 'holder'> {
+  readonly store: Store;
+  readonly headVersion: string;
+}
+
+/** From this turn on everything is read from and written to another store; nothing may be on its way to the old one. */
+export function putInStore(core: VolumeCore, { store, headVersion, ...place }: NewPlace): void {
+  core.environment.store = store;
+  Object.assign(core, place);
+  core.published.headVersion = headVersion;
+  core.handles.reopenAll();
+  core.mapLoader.reopenAll();
 }
 
 export function durabilityCode(durability: Durability): DurabilityCode {

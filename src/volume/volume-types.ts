@@ -107,6 +107,33 @@ export interface ChangedExtent {
   readonly kind: 'data' | 'zero' | 'hole';
 }
 
+export interface MoveOptions {
+  /** Leaves the objects in the store that the volume left; its head there says `moved` all the same. */
+  readonly keepSource?: boolean;
+  /** For spools in the target; in the caller's thread when absent. */
+  readonly digester?: ObjectDigester;
+  /** First of bytes copied, then of objects removed from the source. */
+  readonly onProgress?: Progress;
+  /** The volume goes on in the target from here on. */
+  readonly onSwitched?: () => void | Promise<void>;
+  /** Its reason is what the move fails with. Once the volume has switched it only ends the removal in the source. */
+  readonly signal?: AbortSignal;
+}
+
+export interface MoveReport {
+  readonly store: string;
+  readonly objectsCopied: number;
+  readonly bytesCopied: number;
+  /** Copied by an earlier attempt. */
+  readonly objectsPresent: number;
+  readonly passes: number;
+  /** How long writers waited. */
+  readonly heldMilliseconds: number;
+  readonly removedObjects: number;
+  /** Something of the volume is still in the source: wanted, or the removal did not come to its end. */
+  readonly sourceRemains: boolean;
+}
+
 export interface EraseOptions {
   readonly volumeId: Uint8Array;
   readonly keySource: KeySource;
@@ -293,6 +320,11 @@ export interface Volume extends BlockDevice {
    * uses it must read everything anew. What was written since stays in later snapshots only.
    */
   restore(name: string): Promise<void>;
+  /**
+   * Takes the volume to another store while it is used; afterwards everything happens there. A failure, or the signal,
+   * leaves it where it is, and the next attempt finds what was copied.
+   */
+  move(target: Store, options?: MoveOptions): Promise<MoveReport>;
   /** Flushes, publishes, marks the volume cleanly closed, frees the lock. Idempotent. */
   close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { manifestPrefix, parseVolumePrefix, volumePrefix } from '../store/paths.ts';
 import type { Store } from '../store/store.ts';
+import { HeadState } from '../manifest/head-format.ts';
 import type { Pin } from '../manifest/manifest-format.ts';
 import { readHead, readManifest } from '../manifest/manifest.ts';
 import { findLivingClones } from './clone-pins.ts';
@@ -17,6 +18,7 @@ export { createVolume } from './creating.ts';
 export { openVolume } from './opening.ts';
 export { checkReceipt, eraseVolume, readReceipt } from './erasing.ts';
 export { inspectVolume } from './inspecting.ts';
+export { locateMoving, removeMovedSource } from './moved-source.ts';
 export { diffSnapshots, listSnapshots, openSnapshot } from './snapshot-opening.ts';
 
 /** Ids of the volumes in a store, 32 hex digits each, sorted. */
@@ -73,32 +75,37 @@ export async function removeVolume(
     );
   const lock = await store.lock(prefix);
   try {
-    await refuseNeeded(store, prefix, volumeId);
+    const hasMoved = await refuseNeeded(store, prefix, volumeId);
     const rank = (key: string): number =>
       key === `${prefix}head` ? 0 : key.startsWith(manifestPrefix(prefix)) ? 1 : 2;
     keys.sort((left, right) => rank(left) - rank(right));
     for (const key of keys) await store.remove(key);
     const area = await store.spool(prefix);
     for (const file of await area.list()) await area.remove(file.key);
-    await anchor.forget(volumeId);
+    // Of a volume that lives on in another store the anchor is still needed.
+    if (!hasMoved) await anchor.forget(volumeId);
     return { removedObjects: keys.length };
   } finally {
     await lock.release();
   }
 }
 
-/** Clones read objects of this volume: they would be lost with it. A head that cannot be read stops nobody from removing. */
-async function refuseNeeded(store: Store, prefix: string, volumeId: Uint8Array): Promise<void> {
+/**
+ * Clones read objects of this volume: they would be lost with it. A head that cannot be read stops nobody from removing.
+ * Answers whether the head says that the volume has moved.
+ */
+async function refuseNeeded(store: Store, prefix: string, volumeId: Uint8Array): Promise<boolean> {
   let pins: readonly Pin[];
   try {
     const { head } = await readHead(store, prefix, volumeId);
+    if (head.state === HeadState.moved) return true;
     pins = (await readManifest(store, prefix, volumeId, head.number, head.manifestDigest)).manifest.pins;
   } catch (error) {
-    if (error instanceof CaissonError && error.kind !== 'io' && error.kind !== 'transient') return;
+    if (error instanceof CaissonError && error.kind !== 'io' && error.kind !== 'transient') return false;
     throw error;
   }
   const clones = await findLivingClones(store, pins);
-  if (clones.length === 0) return;
+  if (clones.length === 0) return false;
   const ids = clones.map(({ id }) => toHex(id));
   throw new CaissonError('denied', 'volume-needed', `${ids.length} clones read objects of this volume`, {
     remedy: `Remove them first (${ids.slice(0, 3).join(', ')}), or erase this volume: its clones then keep what they need.`,

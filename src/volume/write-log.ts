@@ -45,7 +45,8 @@ export interface WriteLogOptions {
   readonly keys: ObjectKeys;
   readonly random: Random;
   readonly volumeId: Uint8Array;
-  readonly epoch: number;
+  /** The writer's, which a move changes. */
+  readonly epoch: () => number;
   readonly segmentBytesMax: number;
   /** Zeroes written ahead of small commits, bytes; 0 for none. */
   readonly zeroAheadBytes: number;
@@ -247,7 +248,7 @@ export class WriteLog implements SegmentSink {
     const writer = new SegmentWriter({
       clear: { protection: keys.protectionCode, keyEpoch, lineage: volumeId, segmentId },
       sealed: {
-        epoch: this.#options.epoch,
+        epoch: this.#options.epoch(),
         ordinal: this.#position.nextOrdinal,
         firstSequence: this.#position.sequence + 1,
         chain: this.#position.chain,

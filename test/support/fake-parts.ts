@@ -7,12 +7,14 @@ import { configurationDefaults } from '../../src/daemon/configuration.ts';
 import type { Engine, NbdListener, Parts } from '../../src/daemon/parts.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import type { KeySource } from '../../src/keys/key-source.ts';
+import type { Store } from '../../src/store/store.ts';
 import type {
   CloneOptions,
   CreateOptions,
   EraseReceipt,
   InspectedVolume,
   KeySlotInfo,
+  MoveOptions,
   SnapshotInfo,
   Volume,
   VolumeInfo,
@@ -250,6 +252,13 @@ export class FakeParts implements Parts {
         }
         this.isolated.set(cloneId, isolate ?? true);
         return this.#info(cloneId);
+      },
+      move: async (target: Store, options: MoveOptions = {}) => {
+        this.#fault('move');
+        await options.onSwitched?.();
+        const { keepSource = false } = options;
+        const counts = { objectsCopied: 2, bytesCopied: 8192, objectsPresent: 1, passes: 1, heldMilliseconds: 1 };
+        return { store: target.url, ...counts, removedObjects: keepSource ? 0 : 3, sourceRemains: keepSource };
       },
       restore: async (name: string) => {
         findSnapshot(stored, name);
