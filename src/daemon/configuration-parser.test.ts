@@ -45,9 +45,13 @@ test('a full file', () => {
       'tuning:',
       '  mapBytesMax: 512MiB',
       '  checkpointMilliseconds: 5000',
+      'remote:',
+      '  spoolFolder: /srv/spools',
+      '  cacheBytesMax: 64MiB',
     ].join('\n'),
     file,
   );
+  assert.deepEqual(configuration.remote, { spoolFolder: '/srv/spools', cacheBytesMax: 2 ** 26 });
   assert.deepEqual(configuration.volumes, [
     { name: 'data', readOnly: false },
     { name: 'logs', readOnly: true, socket: '/run/logs.sock' },
@@ -75,4 +79,9 @@ test('aliases cannot blow up', () => {
     ...['b', 'c', 'd', 'e'].map((key, index) => `${key}: &${key} [${`*${'abcd'[index]},`.repeat(8)}]`),
   ];
   assert.ok(lineOfError(bomb.join('\n')) >= 1);
+});
+
+test('a read cache that could hold next to nothing, and a relative folder, are refused', () => {
+  assert.equal(lineOfError('remote:\n  cacheBytesMax: 1MiB'), 2);
+  assert.equal(lineOfError('remote:\n  spoolFolder: spools'), 2);
 });
