@@ -12,13 +12,13 @@ import { CaissonError } from '../../lib/errors.ts';
 import { assert } from '../../lib/assert.ts';
 import type { Region } from '../../lib/region.ts';
 import type { FileHandle } from '../file-system.ts';
-import type { Stored } from './block-index.ts';
-import type { BlockIndex } from './block-index.ts';
+import type { BlockIndex, Stored } from './block-index.ts';
 import { indexFull } from './block-journal.ts';
 import type { BlockJournal } from './block-journal.ts';
 import type { OpenedDevice } from './block-opening.ts';
 import { countUnits } from './journal-format.ts';
 import type { Extents } from './journal-format.ts';
+import { appendExtent } from './space.ts';
 import type { Space } from './space.ts';
 import { dataOffset } from './superblock-format.ts';
 import type { Geometry } from './superblock-format.ts';
@@ -114,12 +114,9 @@ export class BlockMedium {
     const count = counts[0];
     const more = count === undefined ? undefined : this.#space.allocate(count, after);
     if (more === undefined) throw this.#full(bytes);
-    const last = extents.length - 2;
-    const joins = last >= 0 && after === more[0];
-    const kept = joins ? extents.slice(0, last) : extents;
-    stored.setExtents(
-      joins ? [...kept, extents[last]!, extents[last + 1]! + more[1]!, ...more.slice(2)] : [...kept, ...more],
-    );
+    const all = [...extents];
+    for (let index = 0; index < more.length; index += 2) appendExtent(all, more[index]!, more[index + 1]!);
+    stored.setExtents(all);
   }
 
   /** Everything noted is durable, and nothing is being trimmed: what can be free is. */

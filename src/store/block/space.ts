@@ -155,7 +155,7 @@ export class Space {
 /** Adds to the end of a list, as one extent with the last one where they touch. */
 export function appendExtent(extents: number[], first: number, count: number): void {
   const last = extents.length - 2;
-  if (last >= 0 && extents[last]! + extents[last + 1]! === first) extents[last + 1]! += count;
+  if (last >= 0 && first === extents[last]! + extents[last + 1]!) extents[last + 1]! += count;
   else extents.push(first, count);
 }
 

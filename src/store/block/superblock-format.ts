@@ -119,7 +119,7 @@ export function decodeSuperblock(sector: Uint8Array): Superblock | undefined {
 /** The one of two that counts; undefined where there is none, and errors as spec/block-store.md, "Superblock", says. */
 export function newestSuperblock(sectors: readonly Uint8Array[]): Superblock | undefined {
   let newest: Superblock | undefined;
-  let damage: unknown;
+  let damage: CaissonError | undefined;
   for (const sector of sectors) {
     try {
       const found = decodeSuperblock(sector);
