@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { checkLeaf, decodeDirectoryPage, decodeRoot, encodeRoot } from '../../src/block-map/map-format.ts';
+import { checkLeaf, checkUsage, decodeDirectoryPage, decodeRoot, encodeRoot } from '../../src/block-map/map-format.ts';
 import { sha256 } from '../../src/crypto/digest.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import { decodeCatalogPage, encodeCatalogPage } from '../../src/manifest/catalog-format.ts';
@@ -111,6 +111,7 @@ function encodeDirectory(target: Uint8Array, { lastSequence, chain, entries }: s
 
 function decodeMapPart(bytes: Uint8Array, { part }: Vector): void {
   if (part === 'leaf') return checkLeaf(new Uint32Array(bytes.buffer), isSegment);
+  if (part === 'usage') return checkUsage(new Uint32Array(bytes.buffer), 0, isSegment);
   if (part === 'directory') return decodeDirectoryPage(bytes, isMapObject, () => undefined);
   const root = decodeRoot(bytes, isMapObject);
   assertSame(encodeRoot(root.blockCount, root.references), bytes);

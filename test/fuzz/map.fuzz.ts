@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import {
   checkLeaf,
+  checkUsage,
   decodeDirectoryPage,
   decodeRoot,
   encodeRoot,
   leafBytes,
   locationSlot,
   Reference,
+  usageBytes,
   Where,
 } from '../../src/block-map/map-format.ts';
 import { assertSame, fuzzVectors, type FuzzedVector } from './vector-mutation.ts';
@@ -21,6 +23,7 @@ export function fuzz(seed: number, iterations: number): void {
 
 function decode({ part, bytes }: FuzzedVector): void {
   if (part === 'leaf') return decodeLeaf(bytes);
+  if (part === 'usage') return decodeUsage(bytes);
   if (part === 'directory') {
     return decodeDirectoryPage(bytes, isMapObject, (_, object) => {
       assert.ok(isMapObject(object) || object === Reference.hole || object === Reference.zero);
@@ -41,4 +44,13 @@ function decodeLeaf(bytes: Uint8Array): void {
     assert.ok(where === Where.hole || where === Where.zero || isSegment(where - 1));
     assert.ok(locationSlot(words[at + 1]!) < 2 ** 24);
   }
+}
+
+/** The same with the counters of a usage page. */
+function decodeUsage(bytes: Uint8Array): void {
+  const page = new Uint8Array(usageBytes);
+  page.set(bytes.subarray(0, usageBytes));
+  const counts = new Uint32Array(page.buffer);
+  checkUsage(counts, 0, isSegment);
+  for (const [index, count] of counts.entries()) assert.ok(count === 0 || isSegment(index));
 }

@@ -124,7 +124,7 @@ export function catalogFields(bytes: Uint8Array): Field[] {
   return layout.fields;
 }
 
-/** Leaf pages first; what follows (directories, the root) is taken as one. */
+/** Leaf pages first, then directories, counts of live blocks, the root. */
 export function mapFields(bytes: Uint8Array): Field[] {
   const layout = new Layout().add(
     ['magic', 8],
@@ -137,6 +137,7 @@ export function mapFields(bytes: Uint8Array): Field[] {
   );
   while (bytes.length - layout.offset >= 8192 + 16 + 24_576 + 16) layout.add(['leaf', 8192], ['leaf tag', 16]);
   if (bytes.length - layout.offset >= 24_576 + 16) layout.add(['directory', 24_576], ['directory tag', 16]);
+  if (bytes.length - layout.offset >= 4096 + 16) layout.add(['usage', 4096], ['usage tag', 16]);
   layout.add(['root', bytes.length - layout.offset - 16], ['root tag', 16]);
   return layout.fields;
 }

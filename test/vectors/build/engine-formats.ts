@@ -164,6 +164,15 @@ const pages: readonly (readonly [string, string, string, Buffer])[] = [
 ];
 for (const [name, expect, comment, bytes] of pages) vector('map', name, expect, comment, bytes, { part: 'directory' });
 
+const usage = (...counts: readonly (readonly [at: number, count: number])[]): Buffer =>
+  counts.reduce((bytes, [at, count]) => replaced(bytes, at * 4, u32(count)), zeros(4096));
+const usages: readonly (readonly [string, string, string, Buffer])[] = [
+  ['usage', 'decodes', 'Blocks in the two segments.', usage([0, 7], [1, 4000])],
+  ['usage-map-object', 'format-invalid', 'Blocks are counted in a map object.', usage([0, 7], [2, 1])],
+  ['usage-outside', 'format-invalid', 'Blocks are counted in an object that the table does not have.', usage([1023, 1])],
+];
+for (const [name, expect, comment, bytes] of usages) vector('map', name, expect, comment, bytes, { part: 'usage' });
+
 const rootReference = (index: number, object: number, tag = chain, reserved = 0): Buffer => Buffer.concat([u32(index), u32(reserved), u32(object), u32(object >= 0xffff_fffe ? 0 : 3), tag]);
 const root = (references: readonly Buffer[], blocks: bigint | number = 2 ** 22, count = references.length, reserved = 0): Buffer =>
   Buffer.concat([u32(count), u32(reserved), u64(blocks), ...references]);
