@@ -569,10 +569,13 @@ export class SealedVolume implements Volume {
   async #close(last: () => Promise<void>): Promise<void> {
     this.#cancelTimer?.();
     this.#cancelIdle?.();
-    await this.#moves.stop();
-    await this.#housekeeping.stop();
+    const isLatched = this.#failure !== undefined;
     try {
-      if (!this.readOnly && this.#failure === undefined) await last();
+      await this.#moves.stop();
+      await this.#housekeeping.stop();
+      // What failed while these ended has not been told to anybody yet.
+      if (this.#failure !== undefined && !isLatched) throw this.#failure;
+      if (!this.readOnly && !isLatched) await last();
     } finally {
       await this.#anchors.stop();
       await this.#core.handles.closeAll();
