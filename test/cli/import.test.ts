@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Home } from '../support/caisson.ts';
-import { mustRun, requireTool, runTool } from '../support/tools.ts';
+import { mustRun, requireFile, requireRoot, requireTool, run, runTool } from '../support/tools.ts';
 
 interface Filled {
   readonly sourceBytes: number;
@@ -273,7 +273,7 @@ test('a LUKS volume is imported through the system’s own tools', async (contex
   await mustRun(
     'qemu-img',
     ...['convert', '-O', 'luks', ...secret],
-    ...['-o', 'key-secret=s,iter-time=10', file, home.path('disk.luks')],
+    ...['-o', 'key-secret=s,iter-time=100', file, home.path('disk.luks')],
   );
   const import_ = (...more: string[]): string[] => [
     ...['volume', 'import', 'data', '--from', home.path('disk.luks'), '--luks', '--store', home.store],
@@ -285,6 +285,52 @@ test('a LUKS volume is imported through the system’s own tools', async (contex
   const report = (await home.json(import_('--luks-passphrase-file', passphrase))) as unknown as Filled;
   assert.equal(report.sourceBytes, 3 * mebibyte);
   assert.equal(report.sha256, sha256Of(file));
+});
+
+test('LUKS 2 is imported, whatever the size of its sectors', async (context) => {
+  if (!requireTool(context, 'cryptsetup')) return;
+  const home = new Home(context);
+  const { file } = sparseImage(home, 'disk.img', 3 * mebibyte);
+  const passphrase = home.write('passphrase', 'correct horse');
+  for (const sector of ['512', '4096']) {
+    // cryptsetup itself encrypts what is there, moved behind a header of 16 MiB.
+    const container = home.path(`disk.luks${sector}`);
+    fs.copyFileSync(file, container);
+    fs.truncateSync(container, 3 * mebibyte + 32 * mebibyte);
+    await mustRun(
+      'cryptsetup',
+      ...['--batch-mode', 'reencrypt', '--encrypt', '--type', 'luks2', '--force-offline-reencrypt'],
+      ...['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000', '--sector-size', sector],
+      ...['--reduce-device-size', '32M', '--key-file', passphrase, container],
+    );
+    const name = `data${sector}`;
+    const import_ = (secret: string): string[] => [
+      ...['volume', 'import', name, '--from', container, '--luks', '--luks-passphrase-file', secret],
+      ...['--store', home.store, '--key-file', home.keyFile()],
+    ];
+    const wrong = await home.error(import_(home.write('wrong', 'battery staple')));
+    assert.deepEqual([wrong.exit, wrong.code], [4, 'key-wrong']);
+    await home.json(import_(passphrase));
+    const content = await contentOf(home, name, context);
+    if (content === undefined) return;
+    assert.equal(content.length, 3 * mebibyte + 16 * mebibyte);
+    assert.ok(content.subarray(0, 3 * mebibyte).equals(fs.readFileSync(file)), sector);
+  }
+});
+
+test('a block device is imported, and not while it is in use', async (context) => {
+  if (!requireRoot(context) || !requireFile(context, '/dev/loop-control') || !requireTool(context, 'losetup')) return;
+  const home = new Home(context);
+  const { file } = sparseImage(home, 'disk.img', 3 * mebibyte);
+  const device = (await mustRun('losetup', '--find', '--show', file)).trim();
+  home.clearing.push(() => run('losetup', ['--detach', device]));
+  const import_ = ['volume', 'import', 'data', '--from', device, '--store', home.store, '--key-file', home.keyFile()];
+  const holder = fs.openSync(device, fs.constants.O_RDONLY | fs.constants.O_EXCL);
+  const busy = await home.error(import_);
+  assert.deepEqual([busy.exit, busy.code], [7, 'import-source-busy']);
+  fs.closeSync(holder);
+  const report = (await home.json(import_)) as unknown as Filled;
+  assert.deepEqual([report.sourceBytes, report.sha256], [3 * mebibyte, sha256Of(file)]);
 });
 
 test('an ext4 image is imported and its file system is sound', async (context) => {
@@ -304,6 +350,13 @@ test('an ext4 image is imported and its file system is sound', async (context) =
   await mustRun('e2fsck', '-f', '-n', home.path('back.img'));
   await mustRun('debugfs', '-R', `dump inside ${home.path('inside')}`, home.path('back.img'));
   assert.equal(sha256Of(home.path('inside')), sha256Of(home.path('file')));
+  if (process.getuid?.() !== 0 || !fs.existsSync('/dev/fuse')) return;
+  const directory = home.path('mnt');
+  fs.mkdirSync(directory);
+  home.clearing.push(() => run('umount', ['-l', directory]));
+  await home.json(['mount', 'data', directory]);
+  assert.equal((await mustRun('sha256sum', `${directory}/inside`)).substring(0, 64), sha256Of(home.path('file')));
+  await home.json(['umount', 'data']);
 });
 
 async function stateOf(home: Home, name: string): Promise<string | undefined> {

@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { CaissonError } from '../../src/lib/errors.ts';
 import { fuzz, recode } from '../fuzz/backup.fuzz.ts';
+import { fuzz as fuzzStream } from '../fuzz/backup-stream.fuzz.ts';
 
 const folder = new URL('../vectors/backup/', import.meta.url);
 
@@ -20,6 +21,8 @@ for (const file of readdirSync(folder)) {
 }
 
 test('changed parts of a backup: refused by name or as they were', () => fuzz(11, 500));
+
+test('changed backups: refused by name, and nothing shows', () => fuzzStream(11, 60));
 
 function outcomeOf(part: string, bytes: Uint8Array): string {
   try {

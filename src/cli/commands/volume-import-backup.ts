@@ -22,8 +22,12 @@ export const run: RunCommand = async (context, _args, options) => {
   }
   const { operations } = await context.local();
   const store = absoluteStore(textOption(options, 'store') ?? '');
-  const report = await longWork(context, 'importing the backup', (onProgress, signal) =>
-    operations.importBackup({ from: from === '-' ? from : resolve(from), store }, onProgress, signal),
+  const report = await longWork(
+    context,
+    'importing the backup',
+    (onProgress, signal) =>
+      operations.importBackup({ from: from === '-' ? from : resolve(from), store }, onProgress, signal),
+    'nothing has changed for anybody; repeat it, and what arrived is skipped',
   );
   context.output.result(report, () => {
     const { volumeId, base, manifestNumber, createdObjects, presentObjects, bytes, wasPresent } = report;

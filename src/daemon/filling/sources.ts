@@ -17,6 +17,7 @@ import { contentStreamReadBytes } from '../../lib/limits.ts';
 import { errnoOf } from '../../store/file-errors.ts';
 import { luksHeaderBytes, openLuks, parseLuksHeader } from '../../sys/luks.ts';
 import { nextDataOfFile } from '../../sys/seek.ts';
+import { luksContent } from './luks-content.ts';
 import { StreamContent } from './stream-content.ts';
 
 export interface ImportSource {
@@ -104,6 +105,14 @@ async function openLuksSource(
   const passphrase = passphraseFromBytes(secret);
   const opened = await openLuks(volume, passphrase, systemClock, `caisson-import-${toHex(systemRandom.bytes(4))}`);
   passphrase.fill(0);
+  if (opened.kind === 'segment') {
+    const container = await openFile(path);
+    const close = async (): Promise<void> => {
+      opened.segment.key.fill(0);
+      await container.close();
+    };
+    return { ...container, content: luksContent(container.content, opened.segment), isThin: false, close };
+  }
   if (opened.kind === 'pipe') {
     const content = new StreamContent(opened.stream, opened.size, signal, opened.ended);
     return { content, isThin: false, finish: () => opened.ended, close: opened.close };

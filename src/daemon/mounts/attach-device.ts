@@ -12,6 +12,7 @@ import type { NbdConnection } from '../../sys/nbd-device.ts';
 import { openFuseExport } from './fuse-export.ts';
 import type { MountEnvironment } from './mount-environment.ts';
 import type { MountStep } from './mount-record.ts';
+import { sectorBytesFor } from './sector-size.ts';
 
 export interface AttachRequest {
   readonly name: string;
@@ -45,7 +46,7 @@ export async function attachDevice(
 /** Undefined: not possible here; FUSE is the way. */
 async function attachByNbd(
   connection: NbdConnection,
-  { blockSize }: BlockDevice,
+  volume: BlockDevice,
   record: StepRecorder,
   environment: MountEnvironment,
 ): Promise<AttachedDevice | undefined> {
@@ -54,7 +55,7 @@ async function attachByNbd(
   const step = { kind: 'nbd', device, ...connection } as const;
   await record({ ...step, state: 'begun' });
   try {
-    await attachNbd(device, connection, blockSize, environment);
+    await attachNbd(device, connection, await sectorBytesFor(volume), environment);
   } catch (error) {
     if (!(error instanceof CaissonError)) throw error;
     environment.log('warn', `the kernel's NBD client cannot be used: ${messageOf(error)}`, { device });
@@ -76,7 +77,7 @@ async function attachByFuse(
   await record({ kind: 'fuse', state: 'done', mountPoint });
   const loop = { kind: 'loop', file: fuse.filePath } as const;
   await record({ ...loop, state: 'begun', device: null });
-  const path = await attachLoop(fuse.filePath, device.readOnly, device.blockSize, environment);
+  const path = await attachLoop(fuse.filePath, device.readOnly, await sectorBytesFor(device), environment);
   await record({ ...loop, state: 'done', device: path });
   return { via: 'fuse', path };
 }
