@@ -61,7 +61,7 @@ function madeStream(): NonNullable<typeof made> {
       sealer: nodeSealer,
       tuning: { segmentBytesMax: 64 * 1024 },
     };
-    const keySource = createKeyFileSource({ content: new Uint8Array(32).fill(9), random: seededBytes(2) });
+    const keySource = createKeyFileSource({ content: seededBytes(3).bytes(32), random: seededBytes(2) });
     const options = { size: 2 ** 20, protection: 'sealed', durability: 'local', keySource } as const;
     const volumeId = fromHex((await createVolume(environment, options)).volumeId, 16)!;
     const volume = await openVolume(environment, { volumeId, keySource });
