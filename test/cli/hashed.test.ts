@@ -45,6 +45,8 @@ test('an image is made without a key, shown with its root, checked, named elsewh
   assert.equal((adopted as unknown as { hashed: { root: string } }).hashed.root, root);
   const served = await elsewhere.serve(['copy']);
   assert.equal((served.ready.volumes[0] as unknown as { readOnly: boolean }).readOnly, true);
+  const metrics = await elsewhere.run(['status', '--metrics']);
+  assert.match(metrics.stdout, /caisson_volume_size_bytes\{volume="copy"\} 9437184/);
   served.child.kill('SIGTERM');
   assert.equal((await served.ended).code, 0);
 
