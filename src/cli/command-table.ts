@@ -3,6 +3,9 @@ import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
 
 const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
 
+const reference: ArgumentSpec = { form: '<name>', description: 'the name of the volume, or NAME@SNAPSHOT: read-only' };
+const snapshot: ArgumentSpec = { form: '<snapshot>', description: 'the name of the snapshot, or its id' };
+
 const keyOptions: readonly OptionSpec[] = [
   {
     flags: '--passphrase-file <file>',
@@ -51,9 +54,8 @@ const newVolumeOptions: readonly OptionSpec[] = [
   protection,
   {
     flags: '--durability <level>',
-    description: 'what FLUSH waits for',
-    choices: ['local', 'anchored'],
-    default: 'local',
+    description: 'what FLUSH waits for; default: remote for a store on another machine, else local',
+    choices: ['local', 'remote', 'anchored'],
   },
 ];
 
@@ -203,15 +205,107 @@ const volumeCommands: readonly CommandSpec[] = [
     load: () => import('./commands/volume-rm.ts'),
   },
   {
-    path: 'volume verify',
-    summary: 'check every object of a volume',
+    path: 'volume clone',
+    summary: 'make a writable volume that starts from this one, or from a snapshot of it, in an instant',
+    arguments: [name, { form: '<new-name>', description: 'the name of the clone' }],
+    options: [
+      { flags: '--snapshot <snapshot>', description: 'start from this snapshot instead of the state of now' },
+      ...keyOptions,
+      ...newKeyOptions,
+    ],
+    examples: [
+      'caisson volume clone data test',
+      'caisson volume clone data test --snapshot monday',
+      'caisson volume clone data guest --new-key-file /etc/caisson/guest.key',
+    ],
+    load: () => import('./commands/volume-clone.ts'),
+  },
+  {
+    path: 'volume erase',
+    summary: 'destroy the keys of a volume for good, and prove it by a signed receipt',
     arguments: [name],
     options: [
-      { flags: '--public', description: 'check digests and signatures only, with no key at all' },
+      { flags: '--yes', description: 'do not ask for the name again' },
+      { flags: '--keep-objects', description: 'leave the sealed objects in the store; nobody can read them any more' },
+      { flags: '--receipt <file>', description: 'write the receipt to a new file, as JSON' },
+      {
+        flags: '--accept-missing-anchor',
+        description: 'although no anchor here knows the volume, so that none refuses its old copies',
+      },
       ...keyOptions,
     ],
-    examples: ['caisson volume verify data', 'caisson volume verify data --public -o json'],
+    examples: ['caisson volume erase data', 'caisson volume erase data --yes --receipt data-erased.json'],
+    load: () => import('./commands/volume-erase.ts'),
+  },
+  {
+    path: 'volume verify',
+    summary: 'check every object of a volume, or the receipt of an erased one',
+    arguments: [{ ...name, form: '[name]' }],
+    options: [
+      { flags: '--public', description: 'check digests and signatures only, with no key at all' },
+      { flags: '--receipt <file>', description: 'check this receipt of an erasure, with nothing else' },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson volume verify data',
+      'caisson volume verify data --public -o json',
+      'caisson volume verify --receipt data-erased.json',
+    ],
     load: () => import('./commands/volume-verify.ts'),
+  },
+];
+
+const snapshotCommands: readonly CommandSpec[] = [
+  {
+    path: 'snapshot create',
+    summary: 'keep the state of this moment under a name, whatever the size',
+    arguments: [name, { ...snapshot, description: 'what to call it: A-Z a-z 0-9 . _ -' }],
+    options: keyOptions,
+    examples: ['caisson snapshot create data monday', 'caisson snapshot create data $(date +%F) -o json'],
+    load: () => import('./commands/snapshot-create.ts'),
+  },
+  {
+    path: 'snapshot ls',
+    summary: 'list the snapshots of a volume, oldest first',
+    arguments: [name],
+    options: keyOptions,
+    examples: ['caisson snapshot ls data'],
+    load: () => import('./commands/snapshot-ls.ts'),
+  },
+  {
+    path: 'snapshot rm',
+    summary: 'remove a snapshot; what only it needed leaves the store',
+    arguments: [name, snapshot],
+    options: keyOptions,
+    examples: ['caisson snapshot rm data monday'],
+    load: () => import('./commands/snapshot-rm.ts'),
+  },
+  {
+    path: 'snapshot diff',
+    summary: 'list what changed from one snapshot to another, or to the newest state',
+    arguments: [
+      name,
+      { form: '<from>', description: 'the earlier snapshot' },
+      { form: '[to]', description: 'the later one; default: the newest state that is published' },
+    ],
+    options: [
+      { flags: '--compact', description: 'lines of "offset length data|zero|hole" and nothing else' },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson snapshot diff data monday tuesday',
+      'caisson snapshot diff data monday --compact',
+      'caisson snapshot diff data monday tuesday -o json',
+    ],
+    load: () => import('./commands/snapshot-diff.ts'),
+  },
+  {
+    path: 'snapshot restore',
+    summary: 'make the state of a snapshot the newest again',
+    arguments: [name, snapshot],
+    options: [{ flags: '--yes', description: 'do not ask for the name of the volume' }, ...keyOptions],
+    examples: ['caisson snapshot restore data monday', 'caisson snapshot restore data monday --yes'],
+    load: () => import('./commands/snapshot-restore.ts'),
   },
 ];
 
@@ -262,7 +356,12 @@ const daemonCommands: readonly CommandSpec[] = [
   {
     path: 'serve',
     summary: 'open volumes and export them over NBD until told to stop',
-    arguments: [{ form: '[names...]', description: 'what to serve; default: "volumes" in the configuration' }],
+    arguments: [
+      {
+        form: '[names...]',
+        description: 'what to serve, NAME or NAME@SNAPSHOT; default: "volumes" in the configuration',
+      },
+    ],
     options: [
       {
         flags: '--socket <path>',
@@ -281,6 +380,7 @@ const daemonCommands: readonly CommandSpec[] = [
     ],
     examples: [
       'caisson serve data',
+      'caisson serve data data@monday',
       'caisson serve data --tcp 0.0.0.0:10809 --tls-cert server.pem --tls-key server.key --tls-ca clients.pem',
     ],
     load: () => import('./commands/serve.ts'),
@@ -288,27 +388,27 @@ const daemonCommands: readonly CommandSpec[] = [
   {
     path: 'attach',
     summary: 'have the running daemon open one more volume',
-    arguments: [name],
+    arguments: [reference],
     options: [
       { flags: '--socket <path>', description: 'the NBD socket; default: NAME.sock in the runtime folder' },
       { flags: '--read-only', description: 'without taking writes' },
       ...keyOptions,
     ],
-    examples: ['caisson attach logs'],
+    examples: ['caisson attach logs', 'caisson attach logs@monday'],
     load: () => import('./commands/attach.ts'),
   },
   {
     path: 'detach',
     summary: 'have the running daemon close a volume',
-    arguments: [name],
+    arguments: [reference],
     options: [],
-    examples: ['caisson detach logs'],
+    examples: ['caisson detach logs', 'caisson detach logs@monday'],
     load: () => import('./commands/detach.ts'),
   },
   {
     path: 'mount',
     summary: 'mount the file system on a volume; starts a daemon where none runs',
-    arguments: [name, { form: '<directory>', description: 'where to mount it' }],
+    arguments: [reference, { form: '<directory>', description: 'where to mount it' }],
     options: [
       {
         flags: '--mkfs <type>',
@@ -320,7 +420,11 @@ const daemonCommands: readonly CommandSpec[] = [
       { flags: '--read-only', description: 'mount without taking writes' },
       ...keyOptions,
     ],
-    examples: ['caisson mount data /mnt/data --mkfs ext4', 'caisson mount data /mnt/data'],
+    examples: [
+      'caisson mount data /mnt/data --mkfs ext4',
+      'caisson mount data /mnt/data',
+      'caisson mount data@monday /mnt/monday',
+    ],
     load: () => import('./commands/mount.ts'),
   },
   {
@@ -410,6 +514,7 @@ const machineCommands: readonly CommandSpec[] = [
 
 export const commandTable: readonly CommandSpec[] = [
   ...volumeCommands,
+  ...snapshotCommands,
   ...keyCommands,
   ...daemonCommands,
   ...machineCommands,

@@ -58,5 +58,6 @@ export interface CommandSpec {
 /** Words that only group commands. */
 export const commandGroups: Readonly<Record<string, string>> = {
   volume: 'Create, look at, change and check volumes',
+  snapshot: 'Keep, compare and restore states of a volume',
   key: 'Manage the keys that open a volume',
 };

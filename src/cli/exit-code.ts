@@ -24,6 +24,7 @@ const ofCode: Partial<Readonly<Record<ErrorCode, number>>> = {
   'mount-missing': ExitCode.missing,
   'import-source-missing': ExitCode.missing,
   'key-slot-missing': ExitCode.missing,
+  'snapshot-missing': ExitCode.missing,
   'key-wrong': ExitCode.denied,
   'key-source-unavailable': ExitCode.denied,
   'permission-missing': ExitCode.denied,

@@ -73,19 +73,21 @@ export async function newKey(options: CommandOptions, question: string, isNew = 
 
 /**
  * For an existing volume: what the options name, else nothing where the volume's own hint leads to a
- * key, else a passphrase from the terminal. Undefined lets the operation find or refuse by itself.
+ * key, else a passphrase from the terminal. Undefined lets the operation find or refuse by itself. A volume that
+ * is open needs none, unless it is `opensAgain`: as a snapshot beside itself, or as a clone.
  */
 export async function unlockingKey(
   operations: Operations,
   name: string,
   options: CommandOptions,
+  opensAgain = false,
 ): Promise<Credential | undefined> {
   const given = keyFromOptions(options);
   if (given !== undefined) return given.credential;
   const { volumes } = await operations.listVolumes({});
   const volume = volumes.find((candidate) => candidate.name === name);
-  if (volume === undefined || volume.open || volume.key.kind !== 'passphrase' || volume.key.path !== undefined)
-    return undefined;
+  if (volume === undefined || (volume.open && !opensAgain)) return undefined;
+  if (volume.key.kind !== 'passphrase' || volume.key.path !== undefined) return undefined;
   if (!isInteractive()) return undefined;
   return { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };
 }

@@ -16,7 +16,7 @@ export async function newVolume(
   hasOldKey = false,
 ): Promise<NewVolume> {
   const protection = options['protection'] === 'none' ? 'none' : 'sealed';
-  const durability = options['durability'] === 'anchored' ? 'anchored' : 'local';
+  const durability = textOption(options, 'durability') as NewVolume['durability'];
   const store = textOption(options, 'store');
   const { volumes } = await operations.listVolumes({});
   if (volumes.some((volume) => volume.name === name && volume.unfinished !== true)) {
@@ -29,7 +29,7 @@ export async function newVolume(
   return {
     name,
     protection,
-    durability,
+    ...(durability === undefined ? {} : { durability }),
     credential,
     key: hint,
     ...(store === undefined ? {} : { store: absoluteStore(store) }),

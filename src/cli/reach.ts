@@ -1,13 +1,14 @@
-/** Which Caisson carries an operation out: the daemon where it holds the volume open, else this process. */
+/** Which Caisson carries an operation out: the daemon where it holds the volume or a snapshot of it open, else this process. */
 import type { Operations } from '../admin/operations.ts';
 import { CaissonError } from '../lib/errors.ts';
+import { parseReference } from '../lib/names.ts';
 import type { CommandContext } from './command.ts';
 
 export async function operationsFor(context: CommandContext, name: string): Promise<Operations> {
   const daemon = await context.daemon();
   if (daemon !== undefined) {
     const { volumes } = await daemon.status({});
-    if (volumes.some((volume) => volume.name === name)) return daemon;
+    if (volumes.some((volume) => parseReference(volume.name).name === name)) return daemon;
   }
   return (await context.local()).operations;
 }

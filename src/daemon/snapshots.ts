@@ -54,10 +54,12 @@ export async function removeSnapshot(
         .namesOf(volumeId)
         .find((held) => [found.name, found.id].some((text) => held.endsWith(`@${text}`)));
       if (holder !== undefined) throw heldHere(holder);
+      if (found.clones.length > 0) await volume.releaseGoneClones();
       try {
         await volume.removeSnapshot(found.name);
       } catch (error) {
-        throw isCaissonError(error, 'snapshot-needed') ? neededBy(names, name, found, error) : error;
+        if (!isCaissonError(error, 'snapshot-needed')) throw error;
+        throw neededBy(names, name, findSnapshot(volume, name, found.id), error);
       }
       return answerOf(names, found);
     });
@@ -130,7 +132,7 @@ function neededBy(
 ): CaissonError {
   const them = displayNames(namedIn(names, clones));
   return new CaissonError('invalid', 'snapshot-needed', `${them} started from ${name}@${snapshot} and reads from it`, {
-    remedy: `Remove or erase what started from it first, then open ${name} once; or keep the snapshot.`,
+    remedy: 'Remove or erase what started from it first, or keep the snapshot.',
     details: { name, snapshot, clones: clones.length },
     cause,
   });

@@ -313,6 +313,8 @@ export interface Volume extends BlockDevice {
   removeSnapshot(name: string): Promise<void>;
   /** Oldest first. */
   snapshots(): readonly SnapshotInfo[];
+  /** Frees what clones kept that are gone now; an opening does the same in the background. */
+  releaseGoneClones(): Promise<void>;
   /** A new volume in the same store that starts from this one, or from a snapshot of it. */
   clone(options: CloneOptions): Promise<PublicVolumeInfo>;
   /**

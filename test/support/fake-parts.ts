@@ -241,6 +241,10 @@ export class FakeParts implements Parts {
         stored.snapshots.splice(stored.snapshots.indexOf(found), 1);
       },
       snapshots: () => [...stored.snapshots],
+      releaseGoneClones: async () => {
+        for (const [index, taken] of stored.snapshots.entries())
+          stored.snapshots[index] = { ...taken, clones: taken.clones.filter((clone) => this.volumes.has(clone)) };
+      },
       clone: async ({ keySource, snapshot, isolate }: CloneOptions) => {
         const from = snapshot === undefined ? undefined : findSnapshot(stored, snapshot);
         const parent = { volumeId: id, manifestNumber: from?.manifestNumber ?? 1, manifestDigest: '00' };

@@ -1,19 +1,19 @@
-/** `caisson mount NAME DIRECTORY`. */
+/** `caisson mount NAME DIRECTORY`, and `NAME@SNAPSHOT`. */
 import { resolve } from 'node:path';
 import type { Operations } from '../../admin/operations.ts';
-import { checkName } from '../../lib/names.ts';
+import { parseReference } from '../../lib/names.ts';
 import type { CommandContext, RunCommand } from '../command.ts';
 import { textOption, unlockingKey } from '../keys.ts';
 import { protectionNote } from '../protection.ts';
-import { requireDaemon } from '../reach.ts';
+import { operationsFor, requireDaemon } from '../reach.ts';
 
 export const run: RunCommand = async (context, [name = '', directory = ''], options) => {
-  checkName(name);
+  const { name: volume, snapshot } = parseReference(name);
   const running = await context.daemon();
   // Asked before a daemon is started, so that a wrong name or a refused prompt leaves none behind.
   const { operations } = await context.local();
-  await operations.listKeys({ name });
-  const credential = await unlockingKey(running ?? operations, name, options);
+  await (await operationsFor(context, volume)).listKeys({ name: volume });
+  const credential = await unlockingKey(running ?? operations, volume, options, snapshot !== undefined);
   const makeFileSystem = textOption(options, 'mkfs') as 'ext4' | 'xfs' | 'btrfs' | undefined;
   const daemon = running ?? (await startDaemon(context));
   try {

@@ -2,13 +2,13 @@
 import { resolve } from 'node:path';
 import type { ServedVolume, TcpRequest } from '../../admin/operations.ts';
 import { CaissonError } from '../../lib/errors.ts';
-import { checkName } from '../../lib/names.ts';
+import { checkReference, parseReference } from '../../lib/names.ts';
 import type { CommandOptions, RunCommand } from '../command.ts';
 import { keyFromOptions, textOption, unlockingKey } from '../keys.ts';
 import { protectionNote } from '../protection.ts';
 
 export const run: RunCommand = async (context, names, options) => {
-  names.forEach(checkName);
+  names.forEach(checkReference);
   const socket = textOption(options, 'socket');
   if (socket !== undefined && names.length !== 1) {
     throw new CaissonError('invalid', 'argument-invalid', '--socket goes with exactly one name', {
@@ -22,7 +22,7 @@ export const run: RunCommand = async (context, names, options) => {
   for (const name of new Set(names)) {
     volumes.push({
       name,
-      credential: given ?? (await unlockingKey(local.operations, name, {})),
+      credential: given ?? (await unlockingKey(local.operations, parseReference(name).name, {})),
       socket: socket === undefined ? undefined : resolve(socket),
       readOnly: options['readOnly'] === true,
     });

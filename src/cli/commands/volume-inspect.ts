@@ -4,7 +4,8 @@ import { checkName } from '../../lib/names.ts';
 import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
 import { namesKey, unlockingKey } from '../keys.ts';
-import { table } from '../output.ts';
+import { relativesText } from '../lineage.ts';
+import { printable, table } from '../output.ts';
 import { protectionText } from '../protection.ts';
 import { operationsFor } from '../reach.ts';
 
@@ -17,12 +18,13 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   context.output.result(details, () => describe(details));
 };
 
-export function describe({ name, store, open, public: shown, sealed, hashed }: VolumeDetails): string {
+export function describe(details: VolumeDetails): string {
+  const { name, store, public: shown, sealed, hashed } = details;
   const rows: string[][] = [
     ['name', name],
     ['id', shown.volumeId],
     ['store', store],
-    ['state', open ? 'open in the daemon' : 'closed'],
+    ['state', stateText(details)],
     ['protection', protectionText(shown.protection)],
     ['format', String(shown.formatVersion)],
   ];
@@ -41,6 +43,9 @@ export function describe({ name, store, open, public: shown, sealed, hashed }: V
     ['objects', `${shown.objectCount}, ${formatBytes(shown.objectBytes)}`],
     ...shown.keySlots.map(({ slot, kind, description }) => [`key ${slot}`, `${kind}: ${description}`]),
   );
+  rows.push(...lineageRows(details));
+  // An erased volume has no slot left, and a size that nobody will see.
+  if (sealed === null && details.lineage?.state === 'erased') return table(rows);
   if (sealed === null) return table([...rows, ['size', 'sealed; show it with --unlock']]);
   rows.push(
     ['size', `${formatBytes(sealed.size)} (${sealed.size} bytes)`],
@@ -51,4 +56,29 @@ export function describe({ name, store, open, public: shown, sealed, hashed }: V
     ['records', `${sealed.sequence} written, ${sealed.anchoredSequence} anchored`],
   );
   return table(rows);
+}
+
+function stateText({ open, lineage }: VolumeDetails): string {
+  if (open) return 'open in the daemon';
+  switch (lineage?.state) {
+    case 'open':
+      return 'open elsewhere, or its last writer crashed';
+    case 'erased':
+      return 'ERASED: its keys are destroyed; "caisson volume verify --public" shows the receipt';
+    case 'moved':
+      return 'moved to another store';
+    default:
+      return 'closed';
+  }
+}
+
+function lineageRows({ lineage, snapshots }: VolumeDetails): string[][] {
+  if (lineage === undefined) return [];
+  const { parent, clones, snapshotCount } = lineage;
+  const names = snapshots?.map((snapshot) => printable(snapshot.name)).join(', ');
+  return [
+    ...(parent === null ? [] : [['parent', `${relativesText([parent])}, from its manifest ${parent.manifestNumber}`]]),
+    ...(snapshotCount === 0 ? [] : [['snapshots', `${snapshotCount}${names === undefined ? '' : `: ${names}`}`]]),
+    ...(clones.length === 0 ? [] : [['clones', relativesText(clones)]]),
+  ];
 }

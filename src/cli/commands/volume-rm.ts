@@ -2,8 +2,8 @@
 import { CaissonError } from '../../lib/errors.ts';
 import { checkName } from '../../lib/names.ts';
 import type { RunCommand } from '../command.ts';
+import { confirmByName } from '../confirm.ts';
 import { operationsFor } from '../reach.ts';
-import { askLine, isInteractive } from '../terminal.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
@@ -13,16 +13,21 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   const operations = await operationsFor(context, name);
   const { volumes } = await operations.listVolumes({});
   const volume = volumes.find((candidate) => candidate.name === name);
-  if (volume !== undefined && options['yes'] !== true) {
-    await confirm(name, volume.store, aliasOnly || (volume.root !== undefined && !deleteObjects));
+  if (volume !== undefined) {
+    const keepsData = aliasOnly || (volume.root !== undefined && !deleteObjects);
+    const loss = keepsData
+      ? `The name ${name} will be forgotten`
+      : `Everything in ${name} (${volume.store}) will be lost`;
+    await confirmByName(name, options, loss, 'removed');
   }
   checkImageOptions(name, volume?.root !== undefined, aliasOnly, deleteObjects || force);
-  const { removedObjects } = await operations.removeVolume({ name, aliasOnly, deleteObjects, force });
-  context.output.result({ name, removedObjects }, () =>
-    removedObjects === 0
-      ? `forgot the name ${name}; its data is as it was`
-      : `removed ${name} with ${removedObjects} objects`,
-  );
+  const { removedObjects, parent = null } = await operations.removeVolume({ name, aliasOnly, deleteObjects, force });
+  context.output.result({ name, removedObjects, parent }, () => {
+    if (removedObjects === 0) return `forgot the name ${name}; its data is as it was`;
+    const removed = `removed ${name} with ${removedObjects} objects`;
+    if (parent === null) return removed;
+    return `${removed}\n${parent.name ?? parent.volumeId} keeps what ${name} read from it until it is next opened for writing`;
+  });
 };
 
 /** The objects of an image may be needed by others: they go only when that is asked for. */
@@ -32,20 +37,4 @@ function checkImageOptions(name: string, isImage: boolean, aliasOnly: boolean, h
   throw new CaissonError('invalid', 'argument-invalid', message, {
     remedy: '--delete-objects and --force go with a hashed volume, without --keep-data.',
   });
-}
-
-async function confirm(name: string, store: string, aliasOnly: boolean): Promise<void> {
-  if (!isInteractive()) {
-    throw new CaissonError(
-      'invalid',
-      'argument-invalid',
-      `${name} is removed only with --yes where nobody can be asked`,
-      {
-        remedy: 'Repeat the command with --yes.',
-      },
-    );
-  }
-  const loss = aliasOnly ? `The name ${name} will be forgotten` : `Everything in ${name} (${store}) will be lost`;
-  const answer = await askLine(`${loss}. Type the name of the volume to go on: `);
-  if (answer !== name) throw new CaissonError('closed', 'cancelled', `${name} was not removed`);
 }
