@@ -9,7 +9,7 @@
  */
 import { assert } from '../../lib/assert.ts';
 import { CaissonError } from '../../lib/errors.ts';
-import type { Region } from '../../lib/region.ts';
+import { Region } from '../../lib/region.ts';
 import { checkKey, checkSpoolName } from '../paths.ts';
 import type { ObjectInfo, ObjectReader, SpoolArea, SpoolFile } from '../store.ts';
 import { missing, SpoolName, Stored } from './block-index.ts';
@@ -21,6 +21,9 @@ import { splitExtents } from './space.ts';
 
 /** Units are taken for so much at a time. */
 const growthBytes = 4 * 1024 * 1024;
+/** What the kernel caches a device by. */
+const pageBytes = 4096;
+const zeroPage = new Region(pageBytes);
 
 export class BlockSpool implements SpoolArea {
   readonly #medium: BlockMedium;
@@ -130,6 +133,8 @@ class BlockSpoolFile implements SpoolFile {
   readonly #stored: Stored;
   /** Where the writes in flight begin. */
   readonly #inFlight: number[] = [];
+  /** The end of the last page that a write has touched. */
+  #touchedEnd = 0;
   #isClosed = false;
   #whenIdle: (() => void) | undefined;
 
@@ -149,6 +154,7 @@ class BlockSpoolFile implements SpoolFile {
     this.#inFlight.push(position);
     try {
       await this.#reserve(position + length);
+      this.#beginPages(position, position + length);
       await this.#medium.write(this.#stored, position, source, sourceOffset, length);
       this.#wrote(position + length);
     } finally {
@@ -161,6 +167,7 @@ class BlockSpoolFile implements SpoolFile {
     this.#checkOpen();
     assert(!this.#entry.isPublished, 'what is published is not written any more');
     this.#reserveNow(position + length);
+    this.#beginPages(position, position + length);
     for (const piece of this.#medium.pieces(this.#stored, position, length))
       this.#medium.file.writeNow(piece.position, piece.length, source, sourceOffset + piece.offset);
     this.#wrote(position + length);
@@ -212,6 +219,25 @@ class BlockSpoolFile implements SpoolFile {
     const { size } = this.#stored;
     const first = Math.min(size, ...this.#inFlight);
     return Math.max(first, Math.min(size, this.#entry.recordedSize ?? 0));
+  }
+
+  /**
+   * Writes the pages whole, as zeroes, that this write is the first to touch and touches in part: the kernel would
+   * read them from the device first, which costs a wait for each, for bytes that nobody wants.
+   */
+  #beginPages(position: number, end: number): void {
+    if (position === end) return;
+    const first = position - (position % pageBytes);
+    const last = end - (end % pageBytes);
+    if (first < position && first >= this.#touchedEnd) this.#writeZeroPage(first);
+    const isLastBegun = first === last && first < position;
+    if (last < end && last >= this.#touchedEnd && !isLastBegun) this.#writeZeroPage(last);
+    this.#touchedEnd = Math.max(this.#touchedEnd, Math.ceil(end / pageBytes) * pageBytes);
+  }
+
+  #writeZeroPage(position: number): void {
+    const [piece] = this.#medium.pieces(this.#stored, position, pageBytes);
+    this.#medium.file.writeNow(piece!.position, pageBytes, zeroPage, 0);
   }
 
   async #reserve(end: number): Promise<void> {
