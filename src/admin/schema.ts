@@ -22,6 +22,7 @@ import {
   eraseReceipt,
   exportReport,
   fillReport,
+  finding,
   importReport,
   keyHint,
   keySlot,
@@ -39,6 +40,7 @@ import {
   volumeDetails,
   volumeExport,
   volumeId,
+  volumeSpace,
   volumeSummary,
 } from './shapes.ts';
 
@@ -49,6 +51,7 @@ export type {
   VolumeSummary,
   VolumeDetails,
   VolumeExport,
+  VolumeSpace,
   SnapshotAnswer,
   EraseReceiptAnswer,
   VerifyAnswer,
@@ -241,6 +244,36 @@ export const operationSchemas = {
     response: snapshotInfo,
     remote: true,
     progress: false,
+  },
+  cleanVolume: {
+    request: z.strictObject({
+      ...withKey,
+      /** Every segment with any garbage in it, not only as many as the space goal asks for. */
+      all: z.boolean(),
+    }),
+    response: z.object({
+      segmentsCleaned: z.number(),
+      cleanedBytes: byteCount,
+      copiedBytes: byteCount,
+      orphansRemoved: z.number(),
+      findings: z.array(finding),
+      space: volumeSpace,
+    }),
+    remote: true,
+    progress: true,
+  },
+  rekeyVolume: {
+    request: z.strictObject({
+      ...withKey,
+      /** Answers only when everything is sealed anew. */
+      wait: z.boolean(),
+      /** Makes this the only way in: whoever knows a secret that was removed is shut out. */
+      newCredential: credential.optional(),
+      key: keyHint.optional(),
+    }),
+    response: z.object({ keyEpoch: z.number(), complete: z.boolean(), space: volumeSpace }),
+    remote: true,
+    progress: true,
   },
   cloneVolume: {
     request: z.strictObject({

@@ -124,6 +124,19 @@ export const eraseReceipt = z.object({
   manifest: z.string(),
 });
 
+/** How the space of a volume divides (docs/cleaning-and-rekey.md). */
+export const volumeSpace = z.object({
+  liveBytes: byteCount,
+  deadBytes: byteCount,
+  pinnedBytes: byteCount,
+  /** Since the volume was opened. */
+  cleanedBytes: byteCount,
+  copiedBytes: byteCount,
+  segmentsCleaned: z.number(),
+  /** null: no rekey is under way. */
+  rekey: z.object({ keyEpoch: z.number(), bytesLeft: byteCount, bytesAtStart: byteCount }).nullable(),
+});
+
 export const volumeDetails = z.object({
   name,
   store: z.string(),
@@ -135,6 +148,7 @@ export const volumeDetails = z.object({
   lineage: lineage.optional(),
   /** The same, with the key. */
   snapshots: z.array(snapshotInfo).optional(),
+  space: volumeSpace.optional(),
   /** Only of a hashed image. */
   hashed: z.object({ root: rootText, imageBytes: byteCount, dataBytes: byteCount }).optional(),
 });
@@ -276,6 +290,7 @@ export type KeyHint = z.output<typeof keyHint>;
 export type KeySlot = z.output<typeof keySlot>;
 export type VolumeSummary = z.output<typeof volumeSummary>;
 export type VolumeDetails = z.output<typeof volumeDetails>;
+export type VolumeSpace = z.output<typeof volumeSpace>;
 export type VolumeExport = z.output<typeof volumeExport>;
 export type SnapshotAnswer = z.output<typeof snapshotInfo>;
 export type EraseReceiptAnswer = z.output<typeof eraseReceipt>;

@@ -205,6 +205,32 @@ const volumeCommands: readonly CommandSpec[] = [
     load: () => import('./commands/volume-rm.ts'),
   },
   {
+    path: 'volume clean',
+    summary: 'give back the space of what was overwritten or trimmed; an open volume does so by itself',
+    arguments: [name],
+    options: [
+      { flags: '--all', description: 'every segment with any garbage in it, not only as many as the goal asks for' },
+      ...keyOptions,
+    ],
+    examples: ['caisson volume clean data', 'caisson volume clean data --all -o json'],
+    load: () => import('./commands/volume-clean.ts'),
+  },
+  {
+    path: 'volume rekey',
+    summary: 'seal everything under a new data key, while the volume is in use',
+    arguments: [name],
+    options: [
+      { flags: '--wait', description: 'return only when nothing is left under an older key' },
+      ...keyOptions,
+      ...newKeyOptions,
+    ],
+    examples: [
+      'caisson volume rekey data --wait',
+      'caisson volume rekey data --new-key-file /etc/caisson/data2.key --wait',
+    ],
+    load: () => import('./commands/volume-rekey.ts'),
+  },
+  {
     path: 'volume clone',
     summary: 'make a writable volume that starts from this one, or from a snapshot of it, in an instant',
     arguments: [name, { form: '<new-name>', description: 'the name of the clone' }],

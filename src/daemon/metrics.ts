@@ -3,8 +3,8 @@
  * read when somebody asks, by `collect()`, and never kept twice.
  */
 import { Counter, Gauge, Registry } from '@prometheus-io/client';
-import type { VolumeStats } from '../volume/volume-types.ts';
-import { stateOf } from './served-volume.ts';
+import type { HousekeepingStats, VolumeStats } from '../volume/volume-types.ts';
+import { isHashed, stateOf } from './served-volume.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 
 interface Described<Source> {
@@ -32,6 +32,21 @@ const counters: readonly Described<VolumeStats>[] = [
     name: 'map_leaves_loaded',
     help: 'Leaves of the block map read back from the store',
     read: (stats) => stats.mapLeavesLoaded,
+  },
+];
+
+/** Of volumes that clean themselves; a hashed image has nothing to clean. */
+const spaces: readonly Described<HousekeepingStats>[] = [
+  { name: 'live_bytes', help: 'Data that the newest state holds', read: (space) => space.liveBytes },
+  { name: 'dead_bytes', help: 'Garbage that cleaning can give back', read: (space) => space.deadBytes },
+  { name: 'pinned_bytes', help: 'Kept for snapshots and clones alone', read: (space) => space.pinnedBytes },
+  { name: 'cleaned_bytes', help: 'Segments that cleaning gave up', read: (space) => space.cleanedBytes },
+  { name: 'copied_bytes', help: 'Data that cleaning sealed anew', read: (space) => space.copiedBytes },
+  { name: 'cleaned_segments', help: 'Segments that cleaning gave up', read: (space) => space.segmentsCleaned },
+  {
+    name: 'rekey_left_bytes',
+    help: 'Still sealed under an older key than it should be',
+    read: (space) => space.rekey?.bytesLeft ?? 0,
   },
 ];
 
@@ -85,6 +100,19 @@ export function createMetrics(host: VolumeHost): () => Promise<string> {
       collect() {
         gauge.reset();
         for (const hosted of host.list()) gauge.set({ volume: hosted.name }, read(hosted));
+      },
+    });
+  }
+  for (const { name, help, read } of spaces) {
+    const gauge: Gauge<'volume'> = new Gauge({
+      name: `caisson_volume_${name}`,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        gauge.reset();
+        for (const { name: label, volume } of host.list())
+          if (!isHashed(volume)) gauge.set({ volume: label }, read(volume.housekeeping()));
       },
     });
   }

@@ -82,6 +82,10 @@ export function createOperations(context: OperationsContext): Operations {
     createSnapshot: async (request) => (await import('./snapshots.ts')).createSnapshot(context, volumes, request),
     removeSnapshot: async (request) => (await import('./snapshots.ts')).removeSnapshot(context, volumes, request),
     restoreSnapshot: async (request) => (await import('./snapshots.ts')).restoreSnapshot(context, volumes, request),
+    cleanVolume: async (request, onProgress, signal) =>
+      (await import('./housekeeping.ts')).cleanVolume(volumes, request, onProgress, signal),
+    rekeyVolume: async (request, onProgress, signal) =>
+      (await import('./housekeeping.ts')).rekeyVolume(context, volumes, request, onProgress, signal),
     cloneVolume: async (request) => (await import('./clones.ts')).cloneVolume(context, volumes, request),
     verifyVolume: async (request, onProgress) => volumes.verify(request, onProgress),
     listKeys: async ({ name }) => ({ slots: [...(await volumes.keySlots(name))] }),

@@ -23,7 +23,7 @@ import type { OperationsContext } from './operations-context.ts';
 import type { Engine, OpenEnvironment } from './parts.ts';
 import { answerOf, lineageOf } from './relatives.ts';
 import { hashedRefusal, requireVolume } from './served-volume.ts';
-import { bytesOfId, closing, detailsOf } from './volume-details.ts';
+import { bytesOfId, closing, detailsOf, spaceOf } from './volume-details.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
@@ -117,6 +117,7 @@ export class VolumeAccess {
       ...detailsOf(name, entry, volume.info(), isOpen),
       lineage,
       snapshots: volume.snapshots().map((snapshot) => answerOf(names, snapshot)),
+      space: spaceOf(volume),
     });
     return this.use(name, credential, look, true);
   }

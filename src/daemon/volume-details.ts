@@ -1,7 +1,7 @@
 /** What operations on volumes share: their answer about a volume, and closing what they opened. */
-import type { VolumeDetails } from '../admin/schema.ts';
+import type { VolumeDetails, VolumeSpace } from '../admin/schema.ts';
 import type { Store } from '../store/store.ts';
-import type { Durability, PublicVolumeInfo, VolumeInfo } from '../volume/volume-types.ts';
+import type { Durability, PublicVolumeInfo, Volume, VolumeInfo } from '../volume/volume-types.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
 export function detailsOf(
@@ -55,6 +55,11 @@ function sealedDetails(info: VolumeInfo): NonNullable<VolumeDetails['sealed']> {
     keyEpoch,
     recovery: { ...recovery },
   };
+}
+
+export function spaceOf(volume: Volume): VolumeSpace {
+  const { rekey, ...space } = volume.housekeeping();
+  return { ...space, rekey: rekey === undefined ? null : { ...rekey } };
 }
 
 /** A failure to close is reported, unless the work itself failed first. */

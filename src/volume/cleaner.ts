@@ -27,7 +27,7 @@ import { RekeyProgress } from './rekey-progress.ts';
 import { SegmentMover } from './segment-mover.ts';
 import type { RangeLocks } from './range-locks.ts';
 import type { VolumeCore } from './volume-core.ts';
-import type { CleanOptions, CleanReport, VerifyFinding } from './volume-types.ts';
+import type { CleanOptions, CleanReport, Progress, VerifyFinding } from './volume-types.ts';
 import type { WriteLog } from './write-log.ts';
 
 export interface CleanerOptions {
@@ -59,8 +59,10 @@ export class Cleaner {
   readonly #pace: CleaningPace;
   /** Nothing points at these any more; the next checkpoint drops them. */
   #emptied: number[] = [];
-  /** Not to be cleaned again: emptied, or kept because they could not be read. By entry, because indexes are used again. */
+  /** Emptied already. By entry, because indexes are used again. */
   readonly #settled = new WeakSet<object>();
+  /** Kept because they could not be read or did not authenticate; tried again when somebody asks. */
+  #refused = new WeakSet<object>();
   #findings: VerifyFinding[] = [];
   #running: Promise<void> | undefined;
   #isStopped = false;
@@ -118,21 +120,43 @@ export class Cleaner {
 
   /** Cleans now and to the end; with `all` every segment that holds garbage at this moment. */
   async clean(options: CleanOptions = {}): Promise<Omit<CleanReport, 'orphansRemoved'>> {
-    // From here on somebody waits, also for what is running.
+    const before = { segments: this.segmentsCleaned, bytes: this.cleanedBytes, copied: this.copiedBytes };
+    await this.#inForeground(() => this.#runOnDemand(options));
+    return {
+      segmentsCleaned: this.segmentsCleaned - before.segments,
+      cleanedBytes: this.cleanedBytes - before.bytes,
+      copiedBytes: this.copiedBytes - before.copied,
+      findings: this.#findings,
+    };
+  }
+
+  /** Does now what is left of a rekey. */
+  async rekeyNow(onProgress: Progress | undefined): Promise<void> {
+    await this.#inForeground(() => this.#runRekey(onProgress));
+    const finding = this.#findings[0];
+    if (!this.rekey.isRunning || finding === undefined) return;
+    throw new CaissonError(
+      'integrity',
+      'unit-tampered',
+      `the rekey cannot be completed: segment ${finding.object} could not be sealed anew: ${finding.message}`,
+      {
+        remedy:
+          'All else is sealed under the new key. Run `caisson volume verify`, restore the object named, then rekey again.',
+        details: { object: finding.object, findings: this.#findings.length },
+      },
+    );
+  }
+
+  /** Somebody waits for `work`, and so for what is running. */
+  async #inForeground(work: () => Promise<void>): Promise<void> {
     this.#pace.hurries++;
     this.#pace.wake();
     try {
       while (this.#running !== undefined) await this.#running.catch(() => undefined);
       this.#check();
       this.#findings = [];
-      const before = { segments: this.segmentsCleaned, bytes: this.cleanedBytes, copied: this.copiedBytes };
-      await this.#start(() => this.#runOnDemand(options));
-      return {
-        segmentsCleaned: this.segmentsCleaned - before.segments,
-        cleanedBytes: this.cleanedBytes - before.bytes,
-        copiedBytes: this.copiedBytes - before.copied,
-        findings: this.#findings,
-      };
+      this.#refused = new WeakSet();
+      await this.#start(work);
     } finally {
       this.#pace.hurries--;
     }
@@ -252,11 +276,15 @@ export class Cleaner {
       const entry = table.find(index);
       if (entry === undefined || !table.isSegment(index) || !table.isLive(index) || !table.isOwn(index)) continue;
       const blocks = map.usage.blocks(index);
-      if (this.#settled.has(entry)) continue;
+      if (this.#isPassed(entry)) continue;
       if (blocks > 0 && pins.anyIn(entry.birth, Number.MAX_SAFE_INTEGER)) continue;
       facts.push({ index, bytes: entry.bytes, liveBytes: this.#liveBytes(entry.bytes, blocks) });
     }
     return facts;
+  }
+
+  #isPassed(entry: object): boolean {
+    return this.#settled.has(entry) || this.#refused.has(entry);
   }
 
   #liveBytes(bytes: number, blocks: number): number {
@@ -307,7 +335,7 @@ export class Cleaner {
 
   #refuse(index: number, error: unknown): void {
     const entry = this.#core.table.get(index);
-    this.#settled.add(entry);
+    this.#refused.add(entry);
     const object = toHex(entry.id);
     const code = error instanceof CaissonError ? error.code : 'store-io';
     if (this.#findings.length < limits.cleaningFindingsMax)
@@ -354,11 +382,12 @@ export class Cleaner {
   }
 
   /** Seals anew what older keys sealed: segments first, then what is left of the map, then the manifest that says so. */
-  async #runRekey(): Promise<void> {
+  async #runRekey(onProgress?: Progress): Promise<void> {
     while (this.rekey.isRunning) {
       this.#check();
+      this.rekey.report(onProgress);
       const old = this.rekey.oldSegments();
-      const segments = old.filter((index) => !this.#settled.has(this.#core.table.get(index)));
+      const segments = old.filter((index) => !this.#isPassed(this.#core.table.get(index)));
       if (segments.length > 0) {
         const facts = segments.map((index) => this.#factsOf(index));
         await this.#empty(firstBatch(facts, this.#batchBytesMax()));

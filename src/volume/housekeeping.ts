@@ -11,7 +11,7 @@ import { Cleaner, type CleanerOptions } from './cleaner.ts';
 import { removeOrphans } from './orphans.ts';
 import { beginRekey, epochsOfPins, forgetOldKeys } from './rekeying.ts';
 import type { VolumeCore } from './volume-core.ts';
-import type { CleanOptions, CleanReport, HousekeepingStats, RekeyOptions } from './volume-types.ts';
+import type { CleanOptions, CleanReport, HousekeepingStats, Progress, RekeyOptions } from './volume-types.ts';
 
 export interface HousekeepingOptions extends Omit<CleanerOptions, 'finishRekey'> {
   /** Publishes a manifest of this kind; `change` runs in the turn in which its state is frozen. */
@@ -67,6 +67,10 @@ export class Housekeeping {
     });
     this.#cleaner.rekey.start();
     this.#cleaner.wake();
+  }
+
+  finishRekey(onProgress: Progress | undefined): Promise<void> {
+    return this.#cleaner.rekeyNow(onProgress);
   }
 
   async stop(): Promise<void> {

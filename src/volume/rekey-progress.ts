@@ -5,7 +5,7 @@
  * It is computed from the object table, so it is right after a restart, too.
  */
 import type { VolumeCore } from './volume-core.ts';
-import type { RekeyInfo } from './volume-types.ts';
+import type { Progress, RekeyInfo } from './volume-types.ts';
 
 export class RekeyProgress {
   readonly #core: VolumeCore;
@@ -58,6 +58,11 @@ export class RekeyProgress {
       bytesLeft,
       bytesAtStart: Math.max(this.#bytesAtStart, bytesLeft),
     };
+  }
+
+  report(onProgress: Progress | undefined): void {
+    const info = onProgress === undefined ? undefined : this.info();
+    if (info !== undefined) onProgress!(info.bytesAtStart - info.bytesLeft, info.bytesAtStart, 'bytes');
   }
 
   #bytesLeft(): number {

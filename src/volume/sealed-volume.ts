@@ -39,6 +39,7 @@ import type {
   CloneOptions,
   HousekeepingStats,
   KeySlotInfo,
+  Progress,
   MoveOptions,
   MoveReport,
   PublicVolumeInfo,
@@ -291,6 +292,10 @@ export class SealedVolume implements Volume {
 
   rekey(options?: RekeyOptions): Promise<void> {
     return this.#housekeeping.rekey(options);
+  }
+
+  finishRekey(onProgress?: Progress): Promise<void> {
+    return this.#housekeeping.finishRekey(onProgress);
   }
 
   stats(): VolumeStats {

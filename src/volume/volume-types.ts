@@ -307,6 +307,8 @@ export interface Volume extends BlockDevice {
   clean(options?: CleanOptions): Promise<CleanReport>;
   /** A new data key from here on; what older ones sealed is sealed anew in the background, progress in `housekeeping`. */
   rekey(options?: RekeyOptions): Promise<void>;
+  /** Does now what is left of a rekey; nothing to do where none is under way. */
+  finishRekey(onProgress?: Progress): Promise<void>;
   /** Pins the state of this moment under a name, whatever the size of the volume. */
   snapshot(name: string): Promise<SnapshotInfo>;
   /** `snapshot-needed` while a clone starts from it. */

@@ -225,6 +225,7 @@ export class FakeParts implements Parts {
       housekeeping: () => ({ ...fakeHousekeeping }),
       clean: async () => ({ segmentsCleaned: 0, cleanedBytes: 0, copiedBytes: 0, orphansRemoved: 0, findings: [] }),
       rekey: async () => undefined,
+      finishRekey: async () => undefined,
       snapshot: async (name: string) => {
         this.#fault('snapshot');
         if (stored.snapshots.some((other) => other.name === name))

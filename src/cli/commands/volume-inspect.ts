@@ -8,6 +8,7 @@ import { relativesText } from '../lineage.ts';
 import { printable, table } from '../output.ts';
 import { protectionText } from '../protection.ts';
 import { operationsFor } from '../reach.ts';
+import { spaceRows } from './volume-clean.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
@@ -53,6 +54,7 @@ export function describe(details: VolumeDetails): string {
     ['writable', sealed.latched ?? (sealed.readOnly ? 'no' : 'yes')],
     ['sealer', sealed.sealer],
     ['spool', formatBytes(sealed.spoolBytes)],
+    ...(details.space === undefined ? [] : spaceRows(details.space)),
     ['records', `${sealed.sequence} written, ${sealed.anchoredSequence} anchored`],
   );
   return table(rows);
