@@ -6,15 +6,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import {
+  checkReceipt,
   createVolume,
+  diffSnapshots,
+  eraseVolume,
   inspectVolume,
   isCaissonError,
+  listSnapshots,
   listVolumes,
+  openSnapshot,
   openVolume,
+  readReceipt,
   removeVolume,
   verifyVolume,
 } from './api.ts';
-import type { ErrorCode, Key, OpenVolume, Place } from './api.ts';
+import type { ChangedExtent, ErrorCode, Key, OpenVolume, Place } from './api.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'caisson-api-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -111,6 +117,67 @@ test('a store from another machine opens only on purpose, an old one not at all'
   await (await openVolume({ ...place, id, key })).close();
   await assert.rejects(openVolume({ ...place, store: `${folder}-old`, id, key }), refusal('rolled-back'));
   await (await openVolume({ ...moved, id, key, acceptMissingAnchor: true })).close();
+});
+
+test('snapshots are taken, read beside the writer, compared, restored and removed', async () => {
+  const { place, key, id, volume } = await newVolume();
+  await volume.write(0, Uint8Array.of(1));
+  const first = await volume.snapshot('first');
+  await volume.write(0, Uint8Array.of(2));
+  await volume.write(1024 * 1024, new Uint8Array(8192).fill(3));
+  await volume.snapshot('second');
+  assert.deepEqual(await listSnapshots({ ...place, id, key }), volume.snapshots());
+  const old = await openSnapshot({ ...place, id, key, snapshot: first.id });
+  assert.deepEqual([old.readOnly, await old.read(0, 1)], [true, Uint8Array.of(1)]);
+  await assert.rejects(old.write(0, Uint8Array.of(1)), (error) => isCaissonError(error) && error.kind === 'denied');
+  await old.close();
+  const changed: ChangedExtent[] = [];
+  for await (const extent of diffSnapshots({ ...place, id, key, from: 'first', to: 'second' })) changed.push(extent);
+  assert.deepEqual(changed, [
+    { offset: 0, length: 4096, kind: 'data' },
+    { offset: 1024 * 1024, length: 8192, kind: 'data' },
+  ]);
+  // Whoever stops early leaves nothing open.
+  for await (const extent of diffSnapshots({ ...place, id, key, from: 'first' })) {
+    assert.equal(extent.offset, 0);
+    break;
+  }
+  await assert.rejects(openSnapshot({ ...place, id, key, snapshot: 'third' }), refusal('snapshot-missing'));
+  await assert.rejects(volume.snapshot('first'), refusal('snapshot-exists'));
+  await volume.restore('first');
+  await assert.rejects(volume.read(0, 1), refusal('volume-closed'));
+  const restored = await openVolume({ ...place, id, key });
+  assert.deepEqual(await restored.read(0, 1), Uint8Array.of(1));
+  await restored.removeSnapshot('second');
+  assert.deepEqual(
+    restored.snapshots().map(({ name }) => name),
+    ['first'],
+  );
+  await restored.close();
+});
+
+test('a clone goes its own way, and outlives the erasure of its parent', async () => {
+  const { place, key, id, volume } = await newVolume();
+  const cloneKey = { keyFile: new Uint8Array(randomBytes(32)) };
+  await volume.write(0, Uint8Array.of(1));
+  const { volumeId: cloneId } = await volume.clone({ key: cloneKey });
+  await volume.write(0, Uint8Array.of(2));
+  await assert.rejects(eraseVolume({ ...place, id, key }), refusal('volume-open-elsewhere'));
+  await volume.close();
+  await assert.rejects(removeVolume({ ...place, id }), refusal('volume-needed'));
+  assert.equal(await readReceipt({ ...place, id }), undefined);
+  const receipt = await eraseVolume({ ...place, id, key });
+  assert.deepEqual(checkReceipt(receipt.manifest, id).manifestDigest, receipt.manifestDigest);
+  assert.equal((await readReceipt({ ...place, id }))?.manifestDigest, receipt.manifestDigest);
+  assert.throws(() => checkReceipt(receipt.manifest.subarray(1), id), refusal('manifest-tampered'));
+  assert.throws(() => checkReceipt(receipt.manifest, cloneId), refusal('manifest-tampered'));
+  await assert.rejects(openVolume({ ...place, id, key }), refusal('volume-erased'));
+  const shown = await inspectVolume({ ...place, id });
+  assert.deepEqual([shown.state, shown.clones], ['erased', [cloneId]]);
+  await assert.rejects(openVolume({ ...place, id: cloneId, key }), refusal('key-wrong'));
+  const clone = await openVolume({ ...place, id: cloneId, key: cloneKey });
+  assert.deepEqual(await clone.read(0, 1), Uint8Array.of(1));
+  await clone.close();
 });
 
 test('wrong use has one named error', async () => {

@@ -21,11 +21,15 @@ import { nodeFileSystem } from './store/node-file-system.ts';
 import { openStore, parseStoreUrl } from './store/open-store.ts';
 import * as engine from './volume/volume.ts';
 import type {
+  ChangedExtent,
   Durability,
+  EraseReceipt,
+  InspectedVolume,
   KeySlotInfo,
   Progress,
   Protection,
   PublicVolumeInfo,
+  SnapshotInfo,
   VerifyReport,
   Volume,
   VolumeEnvironment,
@@ -51,12 +55,16 @@ export type {
 } from './hashed-api.ts';
 export type {
   BlockDevice,
+  ChangedExtent,
   Durability,
+  EraseReceipt,
   Extent,
+  InspectedVolume,
   KeySlotInfo,
   KeySource,
   Protection,
   PublicVolumeInfo,
+  SnapshotInfo,
   VerifyReport,
   VolumeInfo,
   VolumeLog,
@@ -89,7 +97,7 @@ export interface CreateVolumeOptions extends Place {
   readonly key: Key;
   /** `sealed` unless it says otherwise. */
   readonly protection?: Protection;
-  /** `local` unless it says otherwise (docs/durability.md). */
+  /** `remote` on a store of another machine, else `local`, unless it says otherwise (docs/durability.md). */
   readonly durability?: Durability;
 }
 
@@ -109,12 +117,39 @@ export interface VerifyVolumeOptions extends Place {
   readonly onProgress?: Progress;
 }
 
+export interface SnapshotOptions extends Place {
+  readonly id: string;
+  readonly key: Key;
+  /** Its name or id. */
+  readonly snapshot: string;
+  readonly acceptMissingAnchor?: boolean;
+}
+
+export interface DiffSnapshotsOptions extends Place {
+  readonly id: string;
+  readonly key: Key;
+  /** Name or id of the earlier snapshot. */
+  readonly from: string;
+  /** Of the later one; the newest published state when absent. */
+  readonly to?: string;
+}
+
+export interface EraseVolumeOptions extends Place {
+  readonly id: string;
+  readonly key: Key;
+  /** Leaves the sealed bytes where they are; nobody can read them any more. */
+  readonly keepObjects?: boolean;
+  readonly acceptMissingAnchor?: boolean;
+  readonly onProgress?: Progress;
+}
+
 /** Makes the store too where there is none. The volume's id is in the answer. */
 export async function createVolume(options: CreateVolumeOptions): Promise<PublicVolumeInfo> {
-  const { size, key, protection = 'sealed', durability = 'local' } = options;
-  return withEnvironment(options, true, (environment) =>
-    withKey(key, (keySource) => engine.createVolume(environment, { size, protection, durability, keySource })),
-  );
+  const { size, key, protection = 'sealed' } = options;
+  return withEnvironment(options, true, (environment) => {
+    const durability = options.durability ?? (environment.store.isRemote ? 'remote' : 'local');
+    return withKey(key, (keySource) => engine.createVolume(environment, { size, protection, durability, keySource }));
+  });
 }
 
 export async function openVolume(options: OpenVolumeOptions): Promise<OpenVolume> {
@@ -143,7 +178,7 @@ export async function verifyVolume(options: VerifyVolumeOptions): Promise<Verify
 }
 
 /** What the store shows to anybody. */
-export async function inspectVolume(place: Place & { readonly id: string }): Promise<PublicVolumeInfo> {
+export async function inspectVolume(place: Place & { readonly id: string }): Promise<InspectedVolume> {
   const volumeId = parseId(place.id);
   return withEnvironment(place, false, (environment) => engine.inspectVolume(environment, volumeId));
 }
@@ -157,6 +192,73 @@ export async function listVolumes(place: Place): Promise<string[]> {
 export async function removeVolume(place: Place & { readonly id: string }): Promise<{ removedObjects: number }> {
   const volumeId = parseId(place.id);
   return withEnvironment(place, false, (environment) => engine.removeVolume(environment, volumeId));
+}
+
+/** The volume as it was, read-only, beside whoever writes it now; any number at once. */
+export async function openSnapshot(options: SnapshotOptions): Promise<OpenVolume> {
+  const { id, key, snapshot, acceptMissingAnchor = false } = options;
+  const volumeId = parseId(id);
+  const environment = await openEnvironment(options, false);
+  try {
+    const volume = await withKey(key, (keySource) =>
+      engine.openSnapshot(environment, { volumeId, keySource, snapshot, acceptMissingAnchor }),
+    );
+    return new OpenVolume(volume, environment);
+  } catch (error) {
+    await environment.store.close();
+    throw error;
+  }
+}
+
+/** Oldest first; of a volume that may be open elsewhere. */
+export async function listSnapshots(
+  place: Place & { readonly id: string; readonly key: Key },
+): Promise<SnapshotInfo[]> {
+  const volumeId = parseId(place.id);
+  return withEnvironment(place, false, (environment) =>
+    withKey(place.key, (keySource) => engine.listSnapshots(environment, { volumeId, keySource })),
+  );
+}
+
+/** What changed between two snapshots: ascending extents of the later one, as they are found. */
+export async function* diffSnapshots(options: DiffSnapshotsOptions): AsyncGenerator<ChangedExtent> {
+  const { id, key, from, to } = options;
+  const volumeId = parseId(id);
+  const environment = await openEnvironment(options, false);
+  const { source, wipe } = sourceOf(key);
+  try {
+    yield* engine.diffSnapshots(environment, {
+      ...{ volumeId, keySource: source, from },
+      ...(to === undefined ? {} : { to }),
+    });
+  } finally {
+    wipe();
+    await environment.store.close();
+  }
+}
+
+/**
+ * Destroys the keys: nobody can open the volume again, neither here nor from a copy of its store (docs/erase.md).
+ * The answer proves it to anybody. There is no way back. What an interrupted erasure left is removed by the next.
+ */
+export async function eraseVolume(options: EraseVolumeOptions): Promise<EraseReceipt> {
+  const { id, key, keepObjects = false, acceptMissingAnchor = false, onProgress } = options;
+  const common = { volumeId: parseId(id), keepObjects, acceptMissingAnchor };
+  const progress = onProgress === undefined ? {} : { onProgress };
+  return withEnvironment(options, false, (environment) =>
+    withKey(key, (keySource) => engine.eraseVolume(environment, { ...common, ...progress, keySource })),
+  );
+}
+
+/** Checks the signed bytes of a receipt with nothing else; `manifest-tampered` when they prove nothing. */
+export function checkReceipt(manifest: Uint8Array, id: string): EraseReceipt {
+  return engine.checkReceipt(Uint8Array.from(manifest), parseId(id));
+}
+
+/** The receipt as it lies in the store; undefined where nothing was erased. */
+export async function readReceipt(place: Place & { readonly id: string }): Promise<EraseReceipt | undefined> {
+  const volumeId = parseId(place.id);
+  return withEnvironment(place, false, (environment) => engine.readReceipt(environment, volumeId));
 }
 
 /** A volume that is open in this process. Offsets and lengths are bytes; whole 4 KiB blocks are fastest. */
@@ -251,6 +353,40 @@ export class OpenVolume {
     return withKey(key, (source) => this.#volume.changeKey(slot, source));
   }
 
+  /** Keeps the state of this moment under a name, whatever the size of the volume. */
+  async snapshot(name: string): Promise<SnapshotInfo> {
+    return this.#volume.snapshot(name);
+  }
+
+  /** Oldest first. */
+  snapshots(): readonly SnapshotInfo[] {
+    return this.#volume.snapshots();
+  }
+
+  /** `snapshot-needed` while a clone starts from it. */
+  async removeSnapshot(name: string): Promise<void> {
+    await this.#volume.removeSnapshot(name);
+  }
+
+  /**
+   * A new volume in the same store that starts from the state of now, or from a snapshot. `isolate` is on unless it
+   * says otherwise: whoever has the clone's key can then read nothing that is written here later.
+   */
+  async clone(options: {
+    readonly key: Key;
+    readonly snapshot?: string;
+    readonly isolate?: boolean;
+  }): Promise<PublicVolumeInfo> {
+    const { key, ...more } = options;
+    return withKey(key, (keySource) => this.#volume.clone({ ...more, keySource }));
+  }
+
+  /** Makes the state of a snapshot the newest again and closes the volume: all must be read anew. */
+  async restore(name: string): Promise<void> {
+    await this.#volume.restore(name);
+    await this.close();
+  }
+
   /** Flushes, publishes and frees the volume for the next writer. Idempotent. */
   async close(): Promise<void> {
     try {
@@ -329,17 +465,22 @@ function checkAnchorFolder({ store, anchorFolder }: Place): void {
 
 /** The source lives as long as the call that needs it; what this file made from a secret is wiped. */
 async function withKey<Result>(key: Key, use: (source: KeySource) => Promise<Result>): Promise<Result> {
-  if (key === 'none') return use(noneSource);
-  if ('source' in key) return use(key.source);
+  const { source, wipe } = sourceOf(key);
+  try {
+    return await use(source);
+  } finally {
+    wipe();
+  }
+}
+
+function sourceOf(key: Key): { readonly source: KeySource; readonly wipe: () => void } {
+  if (key === 'none') return { source: noneSource, wipe: () => undefined };
+  if ('source' in key) return { source: key.source, wipe: () => undefined };
   const source =
     'keyFile' in key
       ? createKeyFileSource({ content: key.keyFile, random: systemRandom })
       : passphraseSource(key.passphrase);
-  try {
-    return await use(source);
-  } finally {
-    source.wipe();
-  }
+  return { source, wipe: () => source.wipe() };
 }
 
 function passphraseSource(text: string | Uint8Array): ReturnType<typeof createPassphraseSource> {
