@@ -1,7 +1,11 @@
-/** A clock for code that talks to a real socket and waits long: each wait passes at once and moves the time by its length. */
+/**
+ * A clock for code that talks to a real socket and waits long: each wait passes at once and moves the time by
+ * its length, unless the clock was stopped.
+ */
 import type { Clock } from '../../src/lib/clock.ts';
 
 export class JumpClock implements Clock {
+  isStopped = false;
   #now = 0;
 
   monotonic(): number {
@@ -14,6 +18,7 @@ export class JumpClock implements Clock {
 
   after(milliseconds: number, callback: () => void): () => void {
     const timer = setImmediate(() => {
+      if (this.isStopped) return;
       this.#now += milliseconds;
       callback();
     });

@@ -75,9 +75,12 @@ describe('s3 outages', () => {
 
   it('closing the store ends every wait', async () => {
     const store = await open();
+    server.requests.length = 0;
     server.inject(() => true, { kind: 'answer', status: 500, code: 'InternalError' }, Infinity);
+    clock.isStopped = true;
     const waiting = assert.rejects(store.get(key, 10), (error) => isCaissonError(error, 'store-closed'));
-    await clock.turn();
+    while (server.requests.length < 1) await clock.turn();
+    await new Promise((resolve) => setTimeout(resolve, 20));
     await store.close();
     await waiting;
   });
@@ -160,6 +163,24 @@ describe('s3 lost answers', () => {
     });
     await rejects(store.swap(head, first, pattern(50, 2)), 'object-changed');
     assert.deepEqual(await store.get(head, 100), pattern(50, 9));
+  });
+
+  it('a refusal after a lost answer is a success if the bytes are ours: the first attempt came late', async () => {
+    const store = await open();
+    await store.lock(prefix).then((lock) => lock.release());
+    const bytes = pattern(50, 1);
+    server.inject('PUT', { kind: 'hang-up', applies: false });
+    server.inject('PUT', {
+      kind: 'before',
+      run: () => server.objects.set(`p/${head}`, { bytes: Uint8Array.from(bytes), etag: 'late' }),
+    });
+    assert.equal(await store.swap(head, null, bytes), 'late');
+    server.inject('PUT', { kind: 'hang-up', applies: false });
+    server.inject('PUT', {
+      kind: 'before',
+      run: () => server.objects.set(`p/${head}`, { bytes: pattern(50, 9), etag: 'theirs' }),
+    });
+    await rejects(store.swap(head, 'late', pattern(50, 2)), 'object-changed');
   });
 
   it('at most eight spool files are on their way', async () => {
