@@ -369,5 +369,7 @@ export const moveFreePassesMax = 3;
 export const movePassesMax = 24;
 /** Within such a span a slowed writer may go on for part of the time. */
 export const moveBrakeMilliseconds = 64;
+/** How often that part is halved. */
+export const moveBrakeStepsMax = 4;
 /** How long writers are held at most; then the volume goes on where it was. */
 export const moveHoldMillisecondsMax = 5_000;

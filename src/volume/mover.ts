@@ -86,7 +86,7 @@ export class Mover {
 
   /** Slows writers that are faster than the copying: they may go on for a part of each span, less in each pass. */
   pressure(): Promise<void> | undefined {
-    const slowedPasses = this.#pass - limits.moveFreePassesMax;
+    const slowedPasses = Math.min(this.#pass - limits.moveFreePassesMax, limits.moveBrakeStepsMax);
     if (slowedPasses <= 0 || this.#hasSwitched) return undefined;
     const span = limits.moveBrakeMilliseconds;
     const { clock } = this.#core.environment;

@@ -13,7 +13,7 @@ import { fromHex } from '../../src/lib/hex.ts';
 import { openBlockStore } from '../../src/store/block/block-store.ts';
 import { openDirStore } from '../../src/store/dir-store.ts';
 import type { Store } from '../../src/store/store.ts';
-import { createVolume, openVolume } from '../../src/volume/volume.ts';
+import { createVolume, locateMoving, openVolume } from '../../src/volume/volume.ts';
 import type { Durability, Protection, Volume, VolumeEnvironment, VolumeTuning } from '../../src/volume/volume-types.ts';
 import { volumePrefix } from '../../src/store/paths.ts';
 import type { SeededRandom } from './random.ts';
@@ -26,6 +26,8 @@ import { nextTurn, SimulationClock } from './simulation-clock.ts';
 
 /** The folder, or the device, that the store is. */
 const storeFolder = '/store';
+/** Always a folder: where the volume moves to, and back from. */
+const otherFolder = '/other';
 const deviceBytes = 24 * 2 ** 20;
 const anchorFolder = '/anchors';
 /** Idle turns after which an answer will never come. */
@@ -47,7 +49,8 @@ export interface WorldPlan {
 export interface SimulatedProcess {
   readonly fileSystem: SimulatedFileSystem;
   readonly clock: SimulationClock;
-  readonly environment: VolumeEnvironment;
+  /** With another store once the volume has moved. */
+  environment: VolumeEnvironment;
 }
 
 export class SimulatedWorld {
@@ -60,6 +63,10 @@ export class SimulatedWorld {
   volumeId = new Uint8Array(16);
   /** The machine with the spool is gone: the next process starts without it. */
   isSpoolLost = false;
+  /** Where the volume is. */
+  folder = storeFolder;
+  /** A move to the other folder began: where the volume is must be found out. */
+  isMoving = false;
 
   constructor(random: SeededRandom, plan: WorldPlan, wrapStore: StoreWrapper = (store) => store, disk?: SimulatedDisk) {
     this.random = random;
@@ -84,10 +91,12 @@ export class SimulatedWorld {
     if (this.plan.store === 'block') for (const process of [...this.machine.processes]) this.machine.kill(process);
     const fileSystem = this.machine.attach();
     const clock = new SimulationClock(this.machine);
-    const local = await this.#openStore(fileSystem, clock);
+    const anchor: Anchor = await openFileAnchor(fileSystem, anchorFolder, clock);
+    const local = this.isMoving
+      ? await this.#locate(fileSystem, clock, anchor)
+      : await this.#openStore(fileSystem, clock, this.folder);
     if (this.isSpoolLost) await this.#loseSpool(local);
     const store = wrapStore(this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local));
-    const anchor: Anchor = await openFileAnchor(fileSystem, anchorFolder, clock);
     const environment = {
       store,
       anchor,
@@ -105,8 +114,31 @@ export class SimulatedWorld {
     this.isSpoolLost = false;
   }
 
-  #openStore(fileSystem: SimulatedFileSystem, clock: SimulationClock): Promise<Store> {
-    if (this.plan.store !== 'block') return openDirStore(fileSystem, storeFolder, { create: true, clock });
+  /** The store to which the volume can move from where it is. */
+  async openTarget({
+    fileSystem,
+    clock,
+  }: SimulatedProcess): Promise<{ readonly store: Store; readonly folder: string }> {
+    const folder = this.folder === storeFolder ? otherFolder : storeFolder;
+    const local = await this.#openStore(fileSystem, clock, folder);
+    return { store: this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local), folder };
+  }
+
+  async #locate(fileSystem: SimulatedFileSystem, clock: SimulationClock, anchor: Anchor): Promise<Store> {
+    const other = this.folder === storeFolder ? otherFolder : storeFolder;
+    const source = await this.#openStore(fileSystem, clock, this.folder);
+    const target = await this.#openStore(fileSystem, clock, other);
+    const isThere = (await locateMoving({ source, target, anchor }, this.volumeId)) === 'target';
+    await (isThere ? source : target).close();
+    if (!isThere) return source;
+    this.folder = other;
+    this.isMoving = false;
+    return target;
+  }
+
+  #openStore(fileSystem: SimulatedFileSystem, clock: SimulationClock, folder: string): Promise<Store> {
+    if (this.plan.store !== 'block' || folder !== storeFolder)
+      return openDirStore(fileSystem, folder, { create: true, clock });
     const options = { create: true, clock, random: this.random.fork(), geometry: smallGeometry };
     return openBlockStore(fileSystem, storeFolder, options);
   }
@@ -170,15 +202,16 @@ export class SimulatedWorld {
   }
 
   /** A world of its own on what is certainly on the disk, with the store of `old` in place of the present one. */
-  rolledBack(old: SimulatedDisk, keySources: readonly KeySource[]): SimulatedWorld {
+  rolledBack(old: SimulatedDisk, keySources: readonly KeySource[], folder: string): SimulatedWorld {
     const disk = this.machine.disk.cloneDurable(this.random.fork());
-    const oldStore = old.cloneDurable(this.random.fork()).find(storeFolder)!;
-    disk.root.change([storeFolder.substring(1)]);
-    disk.root.change([], [storeFolder.substring(1), oldStore]);
+    const oldStore = old.cloneDurable(this.random.fork()).find(folder)!;
+    disk.root.change([folder.substring(1)]);
+    disk.root.change([], [folder.substring(1), oldStore]);
     disk.root.sync(disk.root.syncMark());
     const world = new SimulatedWorld(this.random.fork(), this.plan, this.#wrapStore, disk);
     world.keySources = [...keySources];
     world.volumeId = this.volumeId;
+    world.folder = folder;
     return world;
   }
 }

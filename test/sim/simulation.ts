@@ -68,6 +68,7 @@ interface OldCopy {
   readonly anchoredCount: number;
   readonly anchor: string;
   readonly keySources: readonly KeySource[];
+  readonly folder: string;
 }
 
 class Simulation {
@@ -301,12 +302,13 @@ class Simulation {
       anchoredCount: this.#anchoredCount + workload.anchoredCount,
       anchor,
       keySources: [...this.world.keySources],
+      folder: this.world.folder,
     };
   }
 
   /** The old copy in place of the store, beside the anchor of today, on a machine of its own. */
   async #judgeRollback(old: OldCopy): Promise<void> {
-    const world = this.world.rolledBack(old.disk, old.keySources);
+    const world = this.world.rolledBack(old.disk, old.keySources, old.folder);
     const process = await world.settle(world.start(), 'start');
     const isSame = (await anchorOf(world, process)) === old.anchor;
     let volume: Volume;

@@ -38,6 +38,8 @@ export class Workload {
   readonly #depth: number;
   readonly #branches: Branches;
   readonly #tasks = new Set<Promise<void>>();
+  /** A move to another store, beside everything else. */
+  #moving: Promise<void> | undefined;
   #ambiguous: number[] = [];
   #broken: Error | undefined;
   #isOver = false;
@@ -67,7 +69,7 @@ export class Workload {
   }
 
   get isIdle(): boolean {
-    return this.#tasks.size === 0;
+    return this.#tasks.size === 0 && this.#moving === undefined;
   }
 
   async run(steps: number): Promise<void> {
@@ -90,7 +92,8 @@ export class Workload {
     else if (pick < 86) this.flush();
     else if (pick < 89) await this.#checkpoint();
     else if (pick < 91) await this.#resize();
-    else if (pick < 95) await this.#extents();
+    else if (pick < 93) await this.#extents();
+    else if (pick < 95) await this.#move();
     else if (pick < 96) await this.#changeKey();
     else if (pick < 98) await this.#branch();
     else if (pick < 99) this.#process.clock.sleep(this.#random.pick([50, 500, 5000]));
@@ -100,6 +103,12 @@ export class Workload {
 
   /** Waits until nothing is in flight. */
   async drain(): Promise<void> {
+    await this.#drainTasks();
+    if (this.#moving !== undefined) await this.#world.settle(this.#moving, 'move');
+    if (this.#broken !== undefined) throw this.#broken;
+  }
+
+  async #drainTasks(): Promise<void> {
     while (this.#tasks.size > 0) await this.#world.settle(Promise.race(this.#tasks), 'an operation in flight');
     await this.#resolve();
     if (this.#broken !== undefined) throw this.#broken;
@@ -128,7 +137,8 @@ export class Workload {
   }
 
   async close(): Promise<void> {
-    await this.drain();
+    // A move that is under way is given up.
+    await this.#drainTasks();
     const latched = this.volume.info().latched;
     try {
       await this.#world.settle(this.volume.close(), 'close');
@@ -338,6 +348,48 @@ export class Workload {
     }
   }
 
+  /** Takes the volume to the other store while the steps go on; a move may be given up on the way. */
+  async #move(): Promise<void> {
+    if (this.#moving !== undefined || this.isTakenOver || this.#branches.clones.length > 0) return;
+    const world = this.#world;
+    let target: Awaited<ReturnType<SimulatedWorld['openTarget']>>;
+    try {
+      target = await world.settle(world.openTarget(this.#process), 'open of the other store');
+    } catch (error) {
+      return this.#failed(error, 'open of the other store');
+    }
+    const { store, folder } = target;
+    const mark = this.#model.flushStarts();
+    const stop = new AbortController();
+    let stepsLeft = this.#random.oneIn(4) ? this.#random.between(1, 6) : Infinity;
+    world.isMoving = true;
+    const moving = this.volume.move(store, {
+      keepSource: this.#random.oneIn(3),
+      signal: stop.signal,
+      onProgress: () => {
+        if (--stepsLeft <= 0) stop.abort(new CaissonError('closed', 'cancelled', 'the move is given up'));
+      },
+      onSwitched: () => {
+        world.folder = folder;
+        world.isMoving = false;
+        this.#process.environment = { ...this.#process.environment, store };
+      },
+    });
+    this.#moving = moving
+      .then(() => {
+        if (this.#isOver) return;
+        this.#model.flushed(mark);
+        this.anchoredCount++;
+      })
+      .catch((error: unknown) => {
+        if (!this.#isOver && !isMoveEnded(error)) this.#failed(error, 'move');
+      })
+      .catch((error: unknown) => {
+        this.#broken ??= error instanceof Error ? error : new Error(String(error));
+      })
+      .finally(() => (this.#moving = undefined));
+  }
+
   async #changeKey(): Promise<void> {
     const { plan } = this.#world;
     if (plan.protection === 'none') return;
@@ -487,6 +539,12 @@ export class Workload {
     )
       this.#hasFailed = true;
   }
+}
+
+/** What ends a move without any fault: the volume goes on where it was. */
+function isMoveEnded(error: unknown): boolean {
+  const codes = ['cancelled', 'timeout', 'volume-needed', 'volume-inherits', 'volume-closed', 'move-outrun'] as const;
+  return codes.some((code) => isCaissonError(error, code));
 }
 
 function isGone({ code, cause }: CaissonError): boolean {
