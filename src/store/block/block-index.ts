@@ -1,5 +1,5 @@
 /**
- * The index in memory: what lies where. About 130 bytes an object (a packed key, an entry of five fields,
+ * The index in memory: what lies where. About 150 bytes an object (a packed key, an entry of five fields,
  * its place in a map).
  *
  * Invariants: every Stored in the index holds its units; a Stored has as many pins as there are names and
