@@ -394,9 +394,10 @@ export class Cleaner {
         continue;
       }
       if (old.length > 0) {
+        // What could not be read keeps its key, and the rekey stays open: the finding was reported. Nothing is published
+        // for it: the end of a checkpoint brings us here again.
+        if (this.#emptied.length === 0) return;
         await this.#options.checkpoint();
-        // What could not be read keeps its key, and the rekey stays open: the finding was reported.
-        if (this.rekey.oldSegments().length === old.length) return;
         continue;
       }
       const pages = this.rekey.oldMapObjects();
