@@ -14,6 +14,7 @@ import { nameOrRemove } from './name-or-remove.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { OpenEnvironment } from './parts.ts';
 import { displayNames, lineageOf, namedIn } from './relatives.ts';
+import { transferOperations } from './transfer-operations.ts';
 import { VolumeAccess } from './volume-access.ts';
 import { bytesOfId, closing, defaultDurability, detailsOf } from './volume-details.ts';
 import type { VolumeEntry, VolumeNames } from './volume-names.ts';
@@ -27,11 +28,7 @@ export function createOperations(context: OperationsContext): Operations {
     attachVolume: async (request) => requireDaemon(daemon).attach(request),
     detachVolume: async ({ name }) => requireDaemon(daemon).detach(checkReference(name)),
     mountVolume: async (request) => requireDaemon(daemon).mount(request),
-    unmountVolume: async ({ target }) => {
-      if (daemon !== undefined) return daemon.unmount(target);
-      const unmounted = await (await parts.mounts(context.log)).unmount(target);
-      return { ...unmounted, notes: [...unmounted.notes] };
-    },
+    unmountVolume: async (request) => unmountVolume(context, request),
     listVolumes: async () => ({
       volumes: [...names.list()].map(([name, entry]) => ({
         name,
@@ -43,29 +40,7 @@ export function createOperations(context: OperationsContext): Operations {
     createHashedVolume: async (request, onProgress, signal) =>
       (await import('./hashed-volumes.ts')).createHashedVolume(context, request, onProgress, signal),
     adoptVolume: async (request) => adoptVolume(context, request),
-    importVolume: async (request, onProgress, signal) =>
-      (await import('./filling/filling.ts')).importVolume(context, request, onProgress, signal),
-    copyVolume: async (request, onProgress, signal) => {
-      const { source, sourceCredential } = request;
-      const { copyVolume } = await import('./filling/filling.ts');
-      return copyVolume(
-        context,
-        request,
-        (act) => volumes.use(source, sourceCredential, act, true),
-        onProgress,
-        signal,
-      );
-    },
-    exportBackup: async (request, onProgress, signal) =>
-      (await import('./backups/backups.ts')).exportBackup(context, request, onProgress, signal),
-    importBackup: async (request, onProgress, signal) =>
-      (await import('./backups/backups.ts')).importBackup(context, request, onProgress, signal),
-    checkpointVolume: async ({ name }) => {
-      names.find(name);
-      const hosted = volumes.host?.get(name);
-      if (hosted !== undefined && !hosted.volume.readOnly) await hosted.volume.checkpoint();
-      return {};
-    },
+    ...transferOperations(context, volumes),
     inspectVolume: async ({ name, credential, unlock }) => volumes.inspect(name, credential, unlock),
     resizeVolume: async ({ name, size, credential }) => {
       checkVolumeSize(size);
@@ -110,6 +85,15 @@ export function createOperations(context: OperationsContext): Operations {
     doctor: async ({ store }) => (await import('./doctor.ts')).examine(context, store),
     bench: async (request, onProgress) => (await import('./bench.ts')).measure(context, request, onProgress),
   };
+}
+
+async function unmountVolume(
+  { parts, daemon, log }: OperationsContext,
+  { target }: OperationRequest<'unmountVolume'>,
+): Promise<OperationResponse<'unmountVolume'>> {
+  if (daemon !== undefined) return daemon.unmount(target);
+  const unmounted = await (await parts.mounts(log)).unmount(target);
+  return { ...unmounted, notes: [...unmounted.notes] };
 }
 
 async function createVolume(
