@@ -82,7 +82,8 @@ async function mountExclusively(request: MountVolumeRequest, environment: MountE
     await writeRecord(stateFolder, written);
   };
   try {
-    return { ...(await carryOut(request, directory, record, environment)), notes };
+    const mounted = await carryOut(request, directory, record, environment);
+    return { ...mounted, notes: isXfsSnapshot(request, mounted.fileSystem) ? [...notes, xfsNote] : notes };
   } catch (error) {
     await takeApart(written, stateFolder, environment);
     throw error;
@@ -100,12 +101,23 @@ async function carryOut(
   const fileSystem = await prepareFileSystem(path, size, request.makeFileSystem, request.force ?? false, environment);
   const step = { kind: 'file-system', device: path, directory } as const;
   await record({ ...step, state: 'begun' });
-  const { mountOptions = [], isSnapshot = false } = request;
-  const options = isSnapshot && fileSystem === 'xfs' ? ['nouuid', ...mountOptions] : mountOptions;
+  const { mountOptions = [] } = request;
+  const options = isXfsSnapshot(request, fileSystem) ? ['nouuid', 'norecovery', ...mountOptions] : mountOptions;
   await mountFileSystem({ device: path, directory, fileSystem, readOnly, options }, environment);
   await record({ ...step, state: 'done' });
   return { name: request.name, directory, via, device: path, fileSystem };
 }
+
+/**
+ * XFS counts as in need of recovery even when it was frozen, and a read-only device cannot be recovered; it also
+ * refuses two file systems with the same identifier.
+ */
+function isXfsSnapshot({ isSnapshot = false }: MountVolumeRequest, fileSystem: string): boolean {
+  return isSnapshot && fileSystem === 'xfs';
+}
+
+const xfsNote =
+  'the journal of XFS is not replayed: if it was not frozen for the snapshot, its last changes are missing; a clone shows them';
 
 export interface UnmountedVolume extends UndoReport {
   readonly name: string;
