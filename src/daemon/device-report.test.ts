@@ -93,7 +93,7 @@ describe('block device facts', () => {
     assert.match(encryption!, /^good: unknown: .*cannot ask/);
   });
 
-  it('a partition of an ATA disk, whose kernel lets only root ask', () => {
+  it('a partition of an ATA disk, of which we may not ask', () => {
     const disk = 'devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0';
     const root = sysfs(
       {
@@ -106,7 +106,7 @@ describe('block device facts', () => {
     );
     assert.deepEqual(said(facts(root, '8:2', -13)), [
       'good: a local ATA drive, a partition of sda, ST4000NM0035, no trim',
-      'good: unknown: only root may ask',
+      'good: unknown: not permitted to ask, which takes CAP_SYS_ADMIN',
     ]);
   });
 

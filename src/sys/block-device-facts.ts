@@ -49,8 +49,8 @@ const opalLocked = 8;
 /** ENOTSUPP of the kernel, which has no name outside: the driver would know, the drive is none. */
 const driveIsNone = 524;
 const errnoReasons: Readonly<Record<number, string>> = {
-  1: 'only root may ask',
-  13: 'only root may ask',
+  1: 'not permitted to ask, which takes CAP_SYS_ADMIN',
+  13: 'not permitted to ask, which takes CAP_SYS_ADMIN',
   22: 'this kernel cannot ask (Linux 6.1 can)',
   25: 'this kernel or the driver of this device cannot ask',
   95: 'this kernel or the driver of this device cannot ask',
