@@ -264,6 +264,29 @@ test('a volume that is open for writing is copied as it was at one instant, and 
   assert.equal(verified.pinsChecked, 0);
 });
 
+test('between kinds of stores: a file that is a block store, a folder, and back', async (context) => {
+  const home = new Home(context);
+  const { file, sha256 } = sparseImage(home, 'disk.img');
+  for (const name of ['one', 'two']) {
+    fs.writeFileSync(home.path(name), '');
+    fs.truncateSync(home.path(name), 256 * mebibyte);
+  }
+  const key = home.keyFile();
+  const import_ = ['volume', 'import', 'data', '--from', file, '--sha256', sha256, '--key-file', key];
+  await home.json([...import_, '--store', `block:${home.path('one')}`]);
+  const copied = (await home.json([
+    ...['volume', 'copy', 'data', 'data2', '--store', home.store, '--new-key-file', key],
+  ])) as unknown as Filled;
+  await home.json(['volume', 'export', 'data2', '--to', 'data2.backup']);
+  const back = (await home.json([
+    ...['volume', 'import-backup', '--from', 'data2.backup', '--store', `block:${home.path('two')}`],
+  ])) as unknown as { volumeId: string };
+  assert.equal(back.volumeId, copied.volume.public.volumeId);
+  await home.json(['volume', 'adopt', 'data3', '--store', `block:${home.path('two')}`, '--key-file', key]);
+  const verified = (await home.json(['volume', 'verify', 'data3'])) as unknown as { findings: object[] };
+  assert.deepEqual(verified.findings, []);
+});
+
 test('a LUKS volume is imported through the system’s own tools', async (context) => {
   if (!requireTool(context, 'qemu-img', 'nbdkit', 'nbdcopy')) return;
   const home = new Home(context);
