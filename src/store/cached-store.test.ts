@@ -196,6 +196,32 @@ describe('a volume behind a read cache', () => {
     await assert.rejects(check(), (error) => isCaissonError(error, 'unit-tampered'));
     await dispose();
   });
+
+  it('has what lies ahead of a reader in order fetched, and nothing for one that jumps', async () => {
+    const file = path.join(base, String(++fileCount));
+    const cache = new ReadCache(() => nodeFileSystem.open(file, 'exclusive'), 64 * chunk);
+    const faults = new StoreFaults();
+    const wrapStore = (store: Store): Store => new CachedStore(new FaultStore(store, systemClock, faults), cache);
+    const { volume, open, dispose } = await createTestVolume({ wrapStore, size: 2 ** 22 });
+    const source = Region.from(pattern(2 ** 22, 3));
+    await volume.write(0, source.length, source, 0, false);
+    await volume.close();
+    const target = new Region(2 ** 16);
+    const jumping = await open();
+    const before = faults.countOf('reader.read');
+    for (const at of [3 * 2 ** 20, 2 ** 20, 2 * 2 ** 20]) await jumping.read(at, 2 ** 16, target, 0);
+    const jumped = faults.countOf('reader.read') - before;
+    await jumping.close();
+    const ordered = await open();
+    for (let at = 0; at < 2 ** 18; at += 2 ** 16) {
+      await ordered.read(at, 2 ** 16, target, 0);
+      assert.deepEqual(target.bytes, source.bytes.subarray(at, at + 2 ** 16));
+    }
+    const fetched = faults.countOf('reader.read') - before - jumped;
+    assert.ok(jumped <= 8, `${jumped} chunks for three jumps and the map`);
+    assert.ok(fetched >= 8, `${fetched} chunks for the first quarter of a mebibyte`);
+    await dispose();
+  });
 });
 
 /** Turns a bit of everything that is read. */

@@ -93,6 +93,10 @@ export class FakeS3 {
     this.#faults.push({ matches: test, remaining: count, fault });
   }
 
+  clearFaults(): void {
+    this.#faults.length = 0;
+  }
+
   countOf(method: string, keyPart = ''): number {
     return this.requests.filter((request) => request.method === method && request.key.includes(keyPart)).length;
   }

@@ -155,7 +155,7 @@ function receive(response: IncomingMessage, { sink, answerBytesMax, method }: Ex
         accept(chunk);
       } catch (error) {
         response.removeAllListeners('data');
-        reject(error);
+        reject(error instanceof Error ? error : new Error(messageOf(error)));
       }
     });
     response.on('error', reject);
