@@ -47,8 +47,21 @@ export async function startVersitygw(t: TestContext): Promise<S3Server | undefin
   return requireTool(t, ...serverTools.versitygw) ? launchVersitygw() : undefined;
 }
 
+const launchAttemptsMax = 3;
+
 /** All objects lie in memory, `bytesMax` together; its own files below `parent`. */
 export async function launchRadosgw(bytesMax = 2 ** 30, parent = os.tmpdir()): Promise<S3Server> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await launchRadosgwOnce(bytesMax, parent);
+    } catch (error) {
+      // Between finding free ports and listening on them somebody else may have taken one.
+      if (attempt === launchAttemptsMax) throw error;
+    }
+  }
+}
+
+async function launchRadosgwOnce(bytesMax: number, parent: string): Promise<S3Server> {
   const folder = fs.mkdtempSync(path.join(parent, 'caisson-radosgw-'));
   const processes = new Processes(folder);
   const [monitorPort, port] = [await freePort(), await freePort()];
