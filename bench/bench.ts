@@ -17,6 +17,7 @@ import type { BenchOptions } from './options.ts';
 import { cleanUpAtExit, run, scratchFolder } from './processes.ts';
 import { buildReport, markdownReport, missedTargets, textReport } from './report.ts';
 import type { Figure, Report, Sample } from './report.ts';
+import { s3Figures } from './s3.ts';
 import { startTarget } from './servers.ts';
 import { rotated } from './statistics.ts';
 
@@ -107,11 +108,12 @@ class Bench {
   }
 
   async #measureParts(): Promise<void> {
-    const { quick, only, full, rounds, seconds } = this.#options;
+    const { quick, only, full, s3Server, rounds, seconds } = this.#options;
     const context = {
       ram: this.#ram,
       disk: this.#disk,
       full,
+      s3Server,
       rounds,
       seconds,
       volumeBytes: this.#options.volumeBytes,
@@ -125,6 +127,7 @@ class Bench {
     };
     await openFigures(context);
     await mountFigures(context);
+    await s3Figures(context);
     microFigures(context);
   }
 

@@ -10,6 +10,14 @@ export interface CreateVolume {
   readonly name: string;
   readonly bytes: number;
   readonly protection: 'sealed' | 'none';
+  readonly durability?: 'local' | 'remote' | 'anchored';
+}
+
+/** A store that is not a folder of the home. */
+export interface HomeStore {
+  readonly url: string;
+  /** Its credentials. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 export interface ServedVolume {
@@ -22,16 +30,19 @@ export interface ServedVolume {
 export class CaissonHome {
   readonly folder: string;
   readonly store: string;
+  readonly storeUrl: string;
   readonly environment: Readonly<Record<string, string>>;
 
   /** `configuration` is the text of config.yaml; it is what differs between our own servers. */
-  constructor(folder: string, configuration = '') {
+  constructor(folder: string, configuration = '', store?: HomeStore) {
     this.folder = folder;
     this.store = path.join(folder, 'store');
+    this.storeUrl = store?.url ?? `dir:${this.store}`;
     const file = path.join(folder, 'configuration', 'config.yaml');
     fs.mkdirSync(path.dirname(file), { recursive: true });
     if (configuration !== '') fs.writeFileSync(file, configuration);
     this.environment = {
+      ...store?.environment,
       HOME: folder,
       CAISSON_CONFIG: file,
       CAISSON_STATE: path.join(folder, 'state'),
@@ -49,10 +60,11 @@ export class CaissonHome {
   }
 
   /** Returns the volume's id. */
-  async create({ name, bytes, protection }: CreateVolume): Promise<string> {
+  async create({ name, bytes, protection, durability }: CreateVolume): Promise<string> {
     if (!fs.existsSync(this.keyFile)) await this.caisson('key', 'generate', this.keyFile);
     const answer = await this.caisson(
-      ...['volume', 'create', name, '--size', String(bytes), '--store', `dir:${this.store}`],
+      ...['volume', 'create', name, '--size', String(bytes), '--store', this.storeUrl],
+      ...(durability === undefined ? [] : ['--durability', durability]),
       ...['--protection', protection, ...(protection === 'none' ? [] : ['--key-file', this.keyFile]), '-o', 'json'],
     );
     return (JSON.parse(answer) as { public: { volumeId: string } }).public.volumeId;

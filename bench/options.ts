@@ -2,9 +2,13 @@
 import { parseArgs } from 'node:util';
 import { parseBytes } from '../src/lib/sizes.ts';
 
+export type S3ServerName = 'radosgw' | 'versitygw';
+
 export interface BenchOptions {
   readonly quick: boolean;
   readonly check: boolean;
+  /** The S3 server that the parts `s3-…` run on. */
+  readonly s3Server: S3ServerName;
   /** Also writes 64 GiB to see what opening that much costs. */
   readonly full: boolean;
   readonly only: RegExp | undefined;
@@ -26,6 +30,7 @@ export const usage = `npm run bench -- [options]
   --rounds N           how often everything runs, in rotated order (5; quick: 3)
   --seconds N          the longest time of one job (2; quick: 1)
   --size SIZE          of a volume (1GiB; quick: 256MiB)
+  --s3-server NAME     radosgw or versitygw, for the parts s3-... (radosgw)
   --ram-folder DIR     where RAM-backed volumes lie (/dev/shm)
   --disk-folder DIR    where disk-backed volumes lie (/var/tmp)
   --results DIR        where the results are written (bench/results), - for nowhere
@@ -42,6 +47,7 @@ export function parseOptions(parameters: readonly string[]): BenchOptions {
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       size: { type: 'string' },
+      's3-server': { type: 'string', default: 'radosgw' },
       'ram-folder': { type: 'string', default: '/dev/shm' },
       'disk-folder': { type: 'string', default: '/var/tmp' },
       results: { type: 'string' },
@@ -53,8 +59,11 @@ export function parseOptions(parameters: readonly string[]): BenchOptions {
   if (values.output !== 'json' && values.output !== 'text') throw new Error('--output is json or text');
   const volumeBytes = parseBytes(values.size ?? (quick ? '256MiB' : '1GiB'));
   if (volumeBytes < 2 ** 24 || volumeBytes % 2 ** 20 !== 0) throw new Error('--size is at least 16MiB, in whole MiB');
+  const s3Server = values['s3-server'];
+  if (s3Server !== 'radosgw' && s3Server !== 'versitygw') throw new Error('--s3-server is radosgw or versitygw');
   return {
     quick,
+    s3Server,
     check: values.check,
     full: values.full,
     only: values.only === undefined ? undefined : new RegExp(values.only),

@@ -1,10 +1,12 @@
 /** What the parts of a run that are no server job get from it. */
+import type { S3ServerName } from './options.ts';
 import type { Figure } from './report.ts';
 
 export interface PartContext {
   readonly ram: string;
   readonly disk: string;
   readonly full: boolean;
+  readonly s3Server: S3ServerName;
   readonly rounds: number;
   readonly seconds: number;
   readonly volumeBytes: number;

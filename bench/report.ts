@@ -21,7 +21,7 @@ export interface Figure {
   readonly id: string;
   readonly title: string;
   readonly value: number;
-  readonly unit: 'ms' | 'op/s' | 'ratio' | 'bytes';
+  readonly unit: 'ms' | 'op/s' | 'MiB/s' | 'ratio' | 'bytes' | 'count';
   readonly note?: string;
 }
 
@@ -153,6 +153,7 @@ export function missedTargets({ ratios, figures, failures }: Report): string[] {
 function valueText(unit: Figure['unit'], value: number): string {
   if (unit === 'bytes') return `${(value / 2 ** 20).toFixed(1)} MiB`;
   if (unit === 'ratio') return value.toFixed(2);
+  if (unit === 'count') return value.toFixed(1);
   return `${value.toFixed(value < 100 ? 1 : 0)} ${unit}`;
 }
 
