@@ -3,6 +3,7 @@
  * first asked for, and modules that are needed together are loaded together.
  */
 import { randomUUID } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
 import type { Environment, Folders } from '../lib/folders.ts';
 import type { FileHandle, FileLock } from '../store/file-system.ts';
 import type { ReadCache } from '../store/read-cache.ts';
@@ -74,6 +75,9 @@ async function createReadCache(folder: string, bytesMax: number | undefined): Pr
     await nodeFileSystem.unlink(path);
     return file;
   };
+  // Answers of a server arrive in buffers outside the heap. By default V8 collects the whole heap for every few MiB of
+  // them, which takes more time than receiving them; so it counts them as it counts the heap.
+  setFlagsFromString('--external-memory-accounted-in-global-limit');
   return new ReadCache(openFile, bytesMax ?? limits.readCacheBytesDefault);
 }
 

@@ -67,11 +67,11 @@ describe('read cache', () => {
       assert.deepEqual(found, bytes.subarray(index * 100, index * 100 + 4112));
     assert.equal(faults.countOf('reader.read'), 1);
     assert.deepEqual(await read(reader, chunk - 50, chunk + 100), bytes.subarray(chunk - 50, 2 * chunk + 50));
-    assert.equal(faults.countOf('reader.read'), 3);
+    assert.equal(faults.countOf('reader.read'), 2);
     await untilKept(reader, 2 * chunk);
     const again = await store.open(segment(1));
     assert.deepEqual(await read(again, 0, bytes.length), bytes);
-    assert.equal(faults.countOf('reader.read'), 3);
+    assert.equal(faults.countOf('reader.read'), 2, 'all of it was held');
     await reader.close();
     await again.close();
   });
@@ -104,7 +104,7 @@ describe('read cache', () => {
     assert.equal(reader.forget!(50, 10), true);
     assert.equal(reader.forget!(50, 10), false);
     assert.deepEqual(await read(reader, 0, 100), pattern(100, 1));
-    assert.equal(faults.countOf('reader.read'), 3, 'the other chunk was not fetched again');
+    assert.equal(faults.countOf('reader.read'), 2, 'the other chunk was not fetched again');
     await reader.close();
   });
 
@@ -132,7 +132,7 @@ describe('read cache', () => {
     reader.prefetch!(0, 2 * chunk + 500);
     await untilKept(reader, 2 * chunk - 1);
     await untilKept(reader, 0);
-    assert.equal(faults.countOf('reader.read'), 3);
+    assert.equal(faults.countOf('reader.read'), 2, 'neighbours come with one request');
     assert.equal(reader.tryRead(0, 2 * chunk, new Region(2 * chunk), 0), true);
     await reader.close();
   });

@@ -4,7 +4,12 @@
  *
  * Invariant: an object that is gone from the store cannot be opened, whatever the cache holds of it.
  */
-import { readAheadBytesMax, readCacheChunkBytes, readCachePrefetchesMax } from '../lib/limits.ts';
+import {
+  readAheadBytesMax,
+  readCacheChunkBytes,
+  readCacheFetchChunksMax,
+  readCachePrefetchesMax,
+} from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
 import { shortObject } from './file-reader.ts';
 import { CachedObject } from './read-cache.ts';
@@ -151,6 +156,7 @@ class CachedReader implements ObjectReader {
     const end = offset + length;
     const isInOrder = offset === this.#nextOffset;
     this.#nextOffset = end;
+    this.#loadMissing(offset, length, Infinity);
     for (let position = offset; position < end;) {
       const chunk = Math.floor(position / readCacheChunkBytes);
       const within = position - chunk * readCacheChunkBytes;
@@ -158,7 +164,7 @@ class CachedReader implements ObjectReader {
       parts.push(this.#readPart(chunk, within, count, target, targetOffset + position - offset));
       position += count;
     }
-    if (isInOrder) this.prefetch(end, readAheadBytesMax / 4);
+    if (isInOrder) this.prefetch(end, readAheadBytesMax / 8);
     // All of them, also when one fails: none may write to the target after this call has ended.
     for (const result of await Promise.allSettled(parts)) if (result.status === 'rejected') throw result.reason;
   }
@@ -173,13 +179,8 @@ class CachedReader implements ObjectReader {
   }
 
   prefetch(offset: number, length: number): void {
-    const last = Math.floor((Math.min(offset + length, this.size) - 1) / readCacheChunkBytes);
-    for (let chunk = Math.floor(offset / readCacheChunkBytes); chunk <= last; chunk++) {
-      if (this.#object.slots[chunk] !== 0 || this.#object.loads.has(chunk)) continue;
-      if (this.#cache.loads >= readCachePrefetchesMax) return;
-      // Whoever really reads the range hears of a failure then.
-      this.#load(chunk).catch(() => undefined);
-    }
+    // Whoever really reads the range hears of a failure then.
+    this.#loadMissing(offset, Math.min(length, this.size - offset), readCachePrefetchesMax);
   }
 
   async close(): Promise<void> {
@@ -191,13 +192,52 @@ class CachedReader implements ObjectReader {
 
   async #readPart(chunk: number, within: number, count: number, target: Region, at: number): Promise<void> {
     if (await this.#cache.read(this.#object, chunk, within, count, target, at)) return;
-    const region = await this.#load(chunk);
-    target.bytes.set(region.bytes.subarray(within, within + count), at);
+    if (!this.#object.loads.has(chunk)) this.#load(chunk, 1);
+    const copy = (region: Region): void => target.bytes.set(region.bytes.subarray(within, within + count), at);
+    await this.#cache.take(this.#object, chunk, copy);
   }
 
-  #load(chunk: number): Promise<Region> {
+  /** Has what the cache lacks of the range fetched: neighbours in one request, as long as fewer than `loadsMax` chunks are under way. */
+  #loadMissing(offset: number, length: number, loadsMax: number): void {
+    const last = Math.floor((offset + length - 1) / readCacheChunkBytes);
+    for (let chunk = Math.floor(offset / readCacheChunkBytes); chunk <= last; chunk++) {
+      if (!this.#isMissing(chunk)) continue;
+      if (this.#cache.loads >= loadsMax) return;
+      let count = 1;
+      while (count < readCacheFetchChunksMax && chunk + count <= last && this.#isMissing(chunk + count)) count++;
+      this.#load(chunk, count);
+      chunk += count - 1;
+    }
+  }
+
+  #isMissing(chunk: number): boolean {
+    return this.#object.slots[chunk] === 0 && !this.#object.loads.has(chunk);
+  }
+
+  /** One request for `count` chunks, none of which is being fetched. */
+  #load(chunk: number, count: number): void {
     const start = chunk * readCacheChunkBytes;
-    const length = Math.min(readCacheChunkBytes, this.size - start);
-    return this.#cache.load(this.#object, chunk, length, (region) => this.#inner.read(start, length, region, 0));
+    const length = Math.min(count * readCacheChunkBytes, this.size - start);
+    if (count === 1) {
+      this.#cache.load(this.#object, chunk, length, (region) => this.#inner.read(start, length, region, 0));
+      return;
+    }
+    // Asked for when the first chunk's turn has come.
+    let span: Promise<Region> | undefined;
+    const fetch = async (): Promise<Region> => {
+      const region = this.#cache.borrowSpan();
+      await this.#inner.read(start, length, region, 0);
+      return region;
+    };
+    let left = count;
+    for (let index = 0; index < count; index++) {
+      const from = index * readCacheChunkBytes;
+      const chunkLength = Math.min(readCacheChunkBytes, length - from);
+      this.#cache.load(this.#object, chunk + index, chunkLength, async (region) => {
+        const whole = await (span ??= fetch());
+        region.bytes.set(whole.bytes.subarray(from, from + chunkLength));
+        if (--left === 0) this.#cache.giveBackSpan(whole);
+      });
+    }
   }
 }

@@ -7,7 +7,7 @@
  * out by its tag and says so (`forget`). A disk that fails only makes the cache useless, never an error.
  */
 import { assert } from '../lib/assert.ts';
-import { readCacheChunkBytes, readCacheLoadsMax } from '../lib/limits.ts';
+import { readCacheChunkBytes, readCacheFetchChunksMax, readCacheLoadsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import type { FileHandle } from './file-system.ts';
 
@@ -16,6 +16,8 @@ export type OpenCacheFile = () => Promise<FileHandle>;
 
 interface Load {
   readonly region: Promise<Region>;
+  /** Who still reads the region: the cache's file, and whoever waits. */
+  users: number;
   /** Its bytes were called wrong: they are not kept. */
   isForgotten: boolean;
 }
@@ -50,6 +52,9 @@ export class ReadCache {
   #loads = 0;
   readonly #loadsWaiting: (() => void)[] = [];
   #isBroken = false;
+  /** Regions of a chunk and of a whole request, used again: memory outside the heap is collected late and at a price. */
+  readonly #spareChunks: Region[] = [];
+  readonly #spareSpans: Region[] = [];
 
   constructor(openFile: OpenCacheFile, bytesMax: number) {
     this.#openFile = openFile;
@@ -105,26 +110,43 @@ export class ReadCache {
     object.slots[chunk] = 0;
     const slot = this.#slots[index]!;
     // A slot that is being read stays taken until the clock's hand finds it unused.
-    if (slot.pins === 0) this.#release(index);
+    if (slot.pins === 0) this.#freeSlot(index);
     return true;
   }
 
-  /**
-   * The chunk, fetched once for all who ask. The region is never written again: it may be read until
-   * the last one lets go of it. `fetch` fills it.
-   */
-  load(object: CachedObject, chunk: number, length: number, fetch: (region: Region) => Promise<void>): Promise<Region> {
-    const running = object.loads.get(chunk);
-    if (running !== undefined) return running.region;
+  /** Has the chunk fetched, once for all who `take` it. `fetch` fills the region; nobody is told here how that ended. */
+  load(object: CachedObject, chunk: number, length: number, fetch: (region: Region) => Promise<void>): void {
+    assert(!object.loads.has(chunk), 'a chunk is fetched once at a time');
     const region = this.#load(length, fetch);
-    const load: Load = { region, isForgotten: false };
+    const load: Load = { region, users: 1, isForgotten: false };
     object.loads.set(chunk, load);
     const end = (): void => {
       if (object.loads.get(chunk) === load) object.loads.delete(chunk);
     };
-    // Whoever waits hears of a failure.
-    region.then((filled) => this.#keep(object, chunk, length, filled, load).finally(() => this.#endLoad(end)), end);
-    return region;
+    const keep = async (filled: Region): Promise<void> => {
+      await this.#keep(object, chunk, length, filled, load);
+      this.#endLoad(end);
+      this.#release(load, filled);
+    };
+    region.then(keep, end);
+  }
+
+  /** Waits for a chunk that is being fetched; `copy` takes from it what it wants before it returns. */
+  async take(object: CachedObject, chunk: number, copy: (region: Region) => void): Promise<void> {
+    const load = object.loads.get(chunk)!;
+    load.users++;
+    const region = await load.region;
+    copy(region);
+    this.#release(load, region);
+  }
+
+  /** For a request of several chunks; give it back when nothing writes to it any more. */
+  borrowSpan(): Region {
+    return this.#spareSpans.pop() ?? new Region(readCacheFetchChunksMax * readCacheChunkBytes);
+  }
+
+  giveBackSpan(region: Region): void {
+    if (this.#spareSpans.length < readCacheLoadsMax / readCacheFetchChunksMax) this.#spareSpans.push(region);
   }
 
   /** No reader is open any more. */
@@ -138,7 +160,9 @@ export class ReadCache {
   async #load(length: number, fetch: (region: Region) => Promise<void>): Promise<Region> {
     while (this.#loads >= readCacheLoadsMax) await new Promise<void>((resolve) => this.#loadsWaiting.push(resolve));
     this.#loads++;
-    const region = new Region(length);
+    // After a failure something may still write to it: then it is not used again.
+    const region =
+      length === readCacheChunkBytes ? (this.#spareChunks.pop() ?? new Region(length)) : new Region(length);
     try {
       await fetch(region);
       return region;
@@ -146,6 +170,12 @@ export class ReadCache {
       this.#endLoad(() => undefined);
       throw error;
     }
+  }
+
+  #release(load: Load, region: Region): void {
+    load.users--;
+    if (load.users === 0 && region.length === readCacheChunkBytes && this.#spareChunks.length < readCacheLoadsMax)
+      this.#spareChunks.push(region);
   }
 
   #endLoad(forget: () => void): void {
@@ -166,15 +196,15 @@ export class ReadCache {
       this.#slots[index] = slot;
       await file.write(index * readCacheChunkBytes, length, region, 0);
       slot.pins = 0;
-      if (load.isForgotten) return this.#release(index);
+      if (load.isForgotten) return this.#freeSlot(index);
       object.slots[chunk] = index + 1;
     } catch {
       // A full or broken disk: what is held stays readable, this chunk is not held.
-      if (index !== undefined) this.#release(index);
+      if (index !== undefined) this.#freeSlot(index);
     }
   }
 
-  #release(index: number): void {
+  #freeSlot(index: number): void {
     this.#slots[index] = undefined;
     this.#free.push(index);
   }

@@ -13,7 +13,7 @@
 import type { BlockMap } from '../block-map/block-map.ts';
 import { locationIsLarge, locationPart, locationSlot, Where } from '../block-map/map-format.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
-import { readAheadAfterBytes, readAheadBytesMax, readUnitsMax } from '../lib/limits.ts';
+import { readAheadAfterBytes, readAheadBytesMax, readAheadStepBytes, readUnitsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import {
   blockBytes,
@@ -34,6 +34,7 @@ const spanBytesMax = 1_310_720;
 const scratchPoolMax = 8;
 const readAheadAfterBlocks = readAheadAfterBytes / blockBytes;
 const readAheadBlocksMax = readAheadBytesMax / blockBytes;
+const readAheadStepBlocks = readAheadStepBytes / blockBytes;
 
 /** One run of blocks in one segment, as `#collect` found it. */
 class Run {
@@ -183,21 +184,34 @@ export class ReadPath {
     const map = this.#map;
     const end = Math.min(next + readAheadBlocksMax, map.blockCount);
     if (this.#fetchedTo < next || this.#fetchedTo > end) this.#fetchedTo = next;
+    if (end - this.#fetchedTo < readAheadStepBlocks && end < map.blockCount) return;
+    // The span that neighbours in one segment make together.
+    let reader: ObjectReader | undefined;
+    let spanStart = 0;
+    let spanEnd = 0;
+    const fetchSpan = (): void => reader?.prefetch?.(spanStart, spanEnd - spanStart);
     for (; this.#fetchedTo + largeUnitBlocks <= end; this.#fetchedTo += largeUnitBlocks) {
       const where = map.find(this.#fetchedTo);
-      if (where === -1) return;
+      if (where === -1) break;
       if (where === Where.hole || where === Where.zero) continue;
       const handle = this.#handles.get(where - 1);
       if (handle === undefined) {
         // Opened ahead, too; a failure is heard of by whoever reads there.
         this.#handles.open(where - 1).catch(() => undefined);
-        return;
+        break;
       }
       if (handle.writer !== undefined || handle.reader?.prefetch === undefined) continue;
       const large = locationIsLarge(map.location);
-      const sealedBytes = large ? largeSealedBytes : smallSealedBytes * largeUnitBlocks;
-      handle.reader.prefetch(locationSlot(map.location) * slotBytes, sealedBytes);
+      const start = locationSlot(map.location) * slotBytes;
+      const sealedEnd = start + (large ? largeSealedBytes : smallSealedBytes * largeUnitBlocks);
+      if (handle.reader === reader && start >= spanStart && start <= spanEnd + gapBytesMax) {
+        spanEnd = Math.max(spanEnd, sealedEnd);
+        continue;
+      }
+      fetchSpan();
+      [reader, spanStart, spanEnd] = [handle.reader, start, sealedEnd];
     }
+    fetchSpan();
   }
 
   /** Finds the units of the blocks from `block` on that lie close together in the segment. */
