@@ -48,7 +48,10 @@ export class S3Place {
     this.#folder = folder;
   }
 
-  static async start(context: PartContext, { bytes, milliseconds, counts = false, folder }: PlaceOptions): Promise<S3Place> {
+  static async start(
+    context: PartContext,
+    { bytes, milliseconds, counts = false, folder }: PlaceOptions,
+  ): Promise<S3Place> {
     const missing = missingPrograms(serverTools[context.s3Server]);
     if (missing.length > 0) throw new Error(`left out: not installed: ${missing.join(', ')}`);
     const parent = fs.mkdtempSync(path.join(folder ?? context.ram, 's3-'));
