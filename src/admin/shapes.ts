@@ -9,8 +9,7 @@ export const reference = z.string().min(1).max(127);
 /** The name of a snapshot, or its id. */
 export const snapshotText = z.string().min(1).max(64);
 export const absolutePath = z.string().startsWith('/').max(4096);
-export const hexId = z.string().regex(/^[0-9a-f]{32}$/);
-export const volumeId = hexId;
+export const volumeId = z.string().regex(/^[0-9a-f]{32}$/);
 export const byteCount = z.number().int().nonnegative();
 
 /** Bytes travel as base64; in memory they are bytes on both sides. */
@@ -94,7 +93,7 @@ export const sealedInfo = z.object({
 export const relative = z.object({ volumeId, name: name.nullable() });
 
 export const snapshotInfo = z.object({
-  id: hexId,
+  id: volumeId,
   name: z.string(),
   time: z.number(),
   manifestNumber: z.number(),

@@ -6,11 +6,10 @@ import type { OperationProgress, OperationRequest, OperationResponse } from '../
 import type { EraseReceiptAnswer } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { receiptFileBytesMax } from '../lib/limits.ts';
-import type { EraseReceipt } from '../volume/volume-types.ts';
 import type { OperationsContext } from './operations-context.ts';
 import { readSmallFile } from './small-files.ts';
 import type { VolumeAccess } from './volume-access.ts';
-import { bytesOfId } from './volume-details.ts';
+import { bytesOfId, receiptAnswer } from './volume-details.ts';
 
 const noKey = { kind: 'none' } as const;
 const receiptFormat = 'caisson-erase-receipt';
@@ -32,14 +31,6 @@ export async function eraseVolume(
     return engine.eraseVolume(environment, { ...options, volumeId, keySource });
   });
   return { ...receiptAnswer(receipt), removedObjects: receipt.removedObjects };
-}
-
-export function receiptAnswer(receipt: EraseReceipt): EraseReceiptAnswer {
-  const { volumeId, manifestNumber, manifestDigest, epoch, time, writerKey, manifest } = receipt;
-  return {
-    ...{ volumeId, manifestNumber, manifestDigest, epoch, time, writerKey },
-    manifest: Buffer.from(manifest).toString('base64'),
-  };
 }
 
 /** Needs neither store nor key nor anchor. */

@@ -17,13 +17,12 @@ import type {
   VolumeEnvironment,
 } from '../volume/volume-types.ts';
 import { credentialOfEntry } from './credentials.ts';
-import { receiptAnswer } from './erasures.ts';
 import { isHashedEntry } from './hashed-entry.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { Engine, OpenEnvironment } from './parts.ts';
 import { answerOf, lineageOf } from './relatives.ts';
 import { hashedRefusal, requireVolume } from './served-volume.ts';
-import { bytesOfId, closing, detailsOf, spaceOf } from './volume-details.ts';
+import { bytesOfId, closing, detailsOf, spaceOf, receiptAnswer } from './volume-details.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 import type { VolumeEntry } from './volume-names.ts';
 

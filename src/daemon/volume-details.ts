@@ -1,7 +1,7 @@
 /** What operations on volumes share: their answer about a volume, and closing what they opened. */
-import type { VolumeDetails, VolumeSpace } from '../admin/schema.ts';
+import type { EraseReceiptAnswer, VolumeDetails, VolumeSpace } from '../admin/schema.ts';
 import type { Store } from '../store/store.ts';
-import type { Durability, PublicVolumeInfo, Volume, VolumeInfo } from '../volume/volume-types.ts';
+import type { Durability, EraseReceipt, PublicVolumeInfo, Volume, VolumeInfo } from '../volume/volume-types.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
 export function detailsOf(
@@ -82,4 +82,12 @@ export function bytesOfId(volumeId: string): Uint8Array {
 /** On a store of another machine nothing counts as written before it is there; on this one `local` means the same. */
 export function defaultDurability({ isRemote }: Pick<Store, 'isRemote'>): Durability {
   return isRemote ? 'remote' : 'local';
+}
+
+export function receiptAnswer(receipt: EraseReceipt): EraseReceiptAnswer {
+  const { volumeId, manifestNumber, manifestDigest, epoch, time, writerKey, manifest } = receipt;
+  return {
+    ...{ volumeId, manifestNumber, manifestDigest, epoch, time, writerKey },
+    manifest: Buffer.from(manifest).toString('base64'),
+  };
 }

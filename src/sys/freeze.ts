@@ -70,7 +70,7 @@ async function startHelper(directory: string): Promise<ChildProcess | undefined>
   });
   helper.stdin?.on('error', () => undefined);
   const started = await Promise.race([
-    once(helper.stdout!, 'data').then(() => true),
+    once(helper.stdout, 'data').then(() => true),
     once(helper, 'exit').then(() => false),
     once(helper, 'error').then(() => false),
   ]).catch(() => false);

@@ -131,7 +131,7 @@ test('a clone goes its own way, under the same key or one of its own', async (co
   assert.deepEqual(
     [
       parent.lineage.state,
-      parent.lineage.clones.map(({ name }) => name).sort(),
+      parent.lineage.clones.map(({ name }) => String(name)).sort(),
       parent.snapshots?.map(({ name }) => name),
     ],
     ['closed', ['guest', 'test'], ['base']],

@@ -61,18 +61,15 @@ export function describe(details: VolumeDetails): string {
 }
 
 function stateText({ open, lineage }: VolumeDetails): string {
-  if (open) return 'open in the daemon';
-  switch (lineage?.state) {
-    case 'open':
-      return 'open elsewhere, or its last writer crashed';
-    case 'erased':
-      return 'ERASED: its keys are destroyed; "caisson volume verify --public" shows the receipt';
-    case 'moved':
-      return 'moved to another store';
-    default:
-      return 'closed';
-  }
+  return open ? 'open in the daemon' : closedText[lineage?.state ?? 'closed'];
 }
+
+const closedText = {
+  closed: 'closed',
+  open: 'open elsewhere, or its last writer crashed',
+  erased: 'ERASED: its keys are destroyed; "caisson volume verify --public" shows the receipt',
+  moved: 'moved to another store',
+} as const;
 
 function lineageRows({ lineage, snapshots }: VolumeDetails): string[][] {
   if (lineage === undefined) return [];
