@@ -52,6 +52,8 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** Changes that wait for somebody to need a sync; then they get one of their own. */
+const notedGroupsMax = 256;
 /** Written in one piece while a checkpoint is made. */
 const pieceBytes = 1024 * 1024;
 
@@ -105,6 +107,7 @@ export class BlockJournal {
     const encoded = group.records.map((record) => encodeRecord(record));
     const bytes = encoded.reduce((sum, record) => sum + record.length, 0);
     this.#waiting.push({ encoded, bytes, group, resolve: () => undefined, reject: () => undefined });
+    if (this.#waiting.length >= notedGroupsMax) this.#running ??= this.#rounds();
   }
 
   /** Whatever was noted is durable and applied. */
