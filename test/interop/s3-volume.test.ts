@@ -6,10 +6,10 @@ import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { MountedVolume } from '../support/mounted-volume.ts';
 import { mebibyte } from '../support/nbd-fixture.ts';
-import { serverKeys, startRadosgw, startVersitygw } from '../support/s3-servers.ts';
+import { launchRadosgw, launchVersitygw, serverKeys, serverTools } from '../support/s3-servers.ts';
 import type { S3Server } from '../support/s3-servers.ts';
 import { ServedVolume } from '../support/served-volume.ts';
-import { requireTool } from '../support/tools.ts';
+import { hasTools, requireTool } from '../support/tools.ts';
 
 /** Small segments and prompt checkpoints, so that a short test publishes and fetches a lot. */
 const configuration = `
@@ -22,18 +22,22 @@ remote:
 `;
 const limit = { timeout: 240_000 };
 
-for (const [name, start] of [
-  ['radosgw', startRadosgw],
-  ['versitygw', startVersitygw],
+for (const [name, launch] of [
+  ['radosgw', launchRadosgw],
+  ['versitygw', launchVersitygw],
 ] as const) {
+  if (!hasTools(...serverTools[name])) {
+    test(name, (t) => void requireTool(t, ...serverTools[name]));
+    continue;
+  }
   describe(name, () => {
-    let server: S3Server | undefined;
+    let server: S3Server;
     let volumeCount = 0;
-    before(async (t) => {
-      server = await start(t as TestContext);
-      await server?.makeBucket('volumes');
+    before(async () => {
+      server = await launch();
+      await server.makeBucket('volumes');
     });
-    after(() => server?.stop());
+    after(() => server.stop());
 
     const served = (t: TestContext, size: string): Promise<ServedVolume> =>
       ServedVolume.create(t, {
@@ -41,12 +45,12 @@ for (const [name, start] of [
         configuration,
         prepareStore: async (home) => {
           Object.assign(home.environment, serverKeys);
-          return server!.url('volumes', `v${++volumeCount}`);
+          return server.url('volumes', `v${++volumeCount}`);
         },
       });
 
     test('what is copied in comes out again, cold and on a machine that has only the bucket', limit, async (t) => {
-      if (server === undefined || !requireTool(t, 'nbdcopy')) return;
+      if (!requireTool(t, 'nbdcopy')) return;
       const volume = await served(t, '48M');
       const image = volume.home.path('image');
       fs.writeFileSync(image, randomBytes(48 * mebibyte));
@@ -64,7 +68,7 @@ for (const [name, start] of [
     });
 
     test('fio verifies what it wrote, after a kill in the middle of publishing, too', limit, async (t) => {
-      if (server === undefined || !requireTool(t, 'fio')) return;
+      if (!requireTool(t, 'fio')) return;
       const volume = await served(t, '32M');
       const job = [
         ...['--name=verify', '--ioengine=nbd', `--uri=${volume.uri}`, '--rw=randwrite', '--bs=4k', '--size=32m'],
@@ -81,15 +85,15 @@ for (const [name, start] of [
     });
 
     test('an outage makes the volume wait, not fail', limit, async (t) => {
-      if (server === undefined || !requireTool(t, 'fio')) return;
+      if (!requireTool(t, 'fio')) return;
       const volume = await served(t, '32M');
       server.pause();
-      t.after(() => server?.resume());
+      t.after(() => server.resume());
       const writing = volume.tool('fio', [
         ...['--name=write', '--ioengine=nbd', `--uri=${volume.uri}`, '--rw=write', '--bs=256k', '--size=32m'],
         ...['--iodepth=4', '--end_fsync=1'],
       ]);
-      const resumed = setTimeout(() => server?.resume(), 6_000);
+      const resumed = setTimeout(() => server.resume(), 6_000);
       await writing;
       clearTimeout(resumed);
       server.resume();
@@ -99,7 +103,6 @@ for (const [name, start] of [
     });
 
     test('ext4 on it survives a kill and is sound', limit, async (t) => {
-      if (server === undefined) return;
       const url = server.url('volumes', `v${++volumeCount}`);
       const volume = await MountedVolume.create(t, '96M', 'mkfs.ext4', 'e2fsck', 'nbdcopy', 'dd', 'sync', 'cmp');
       if (volume === undefined) return;

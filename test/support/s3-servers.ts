@@ -12,10 +12,9 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { emptyPayloadHash, signRequest } from '../../src/store/s3/sigv4.ts';
-import { requireTool, toolOutput } from './tools.ts';
+import { toolOutput } from './tools.ts';
 
 export const serverKeys = { AWS_ACCESS_KEY_ID: 'AKCAISSON', AWS_SECRET_ACCESS_KEY: 'SKCAISSON' } as const;
 const versitygwVersion = 'v1.7.0';
@@ -38,14 +37,6 @@ export const serverTools = {
   radosgw: ['radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool', 'setpriv'],
   versitygw: ['go', 'setpriv'],
 } as const;
-
-export async function startRadosgw(t: TestContext): Promise<S3Server | undefined> {
-  return requireTool(t, ...serverTools.radosgw) ? launchRadosgw() : undefined;
-}
-
-export async function startVersitygw(t: TestContext): Promise<S3Server | undefined> {
-  return requireTool(t, ...serverTools.versitygw) ? launchVersitygw() : undefined;
-}
 
 const launchAttemptsMax = 3;
 

@@ -24,6 +24,11 @@ export function requireTool(t: TestContext, ...names: string[]): boolean {
   return missing.length === 0 || skipLoudly(t, `not installed: ${missing.join(', ')}`);
 }
 
+/** For what must be known before a test runs; the test that is left out then says so by `requireTool`. */
+export function hasTools(...names: string[]): boolean {
+  return names.every(findTool);
+}
+
 export function requireRoot(t: TestContext): boolean {
   return process.getuid?.() === 0 || skipLoudly(t, 'this test needs root');
 }

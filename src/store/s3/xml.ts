@@ -33,6 +33,7 @@ function unescapeXml(text: string): string {
   return text.replaceAll(/&(#x[0-9a-fA-F]{1,6}|#[0-9]{1,7}|[a-z]+);/g, (whole, name: string) => {
     if (!name.startsWith('#')) return entities[name] ?? whole;
     const code = name.startsWith('#x') ? Number.parseInt(name.substring(2), 16) : Number(name.substring(1));
-    return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+    const isCharacter = code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+    return isCharacter ? String.fromCodePoint(code) : whole;
   });
 }
