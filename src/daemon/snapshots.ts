@@ -49,17 +49,17 @@ export async function removeSnapshot(
   const { volumeId } = names.find(name);
   const remove = (): Promise<SnapshotAnswer> =>
     volumes.use(name, credential, async (volume) => {
+      if (findSnapshot(volume, name, snapshot).clones.length > 0) await volume.releaseGoneClones();
       const found = findSnapshot(volume, name, snapshot);
       const holder = daemon?.host
         .namesOf(volumeId)
         .find((held) => [found.name, found.id].some((text) => held.endsWith(`@${text}`)));
       if (holder !== undefined) throw heldHere(holder);
-      if (found.clones.length > 0) await volume.releaseGoneClones();
       try {
         await volume.removeSnapshot(found.name);
       } catch (error) {
         if (!isCaissonError(error, 'snapshot-needed')) throw error;
-        throw neededBy(names, name, findSnapshot(volume, name, found.id), error);
+        throw neededBy(names, name, found, error);
       }
       return answerOf(names, found);
     });

@@ -225,15 +225,23 @@ test('TCP needs TLS unless it is waived by name', async (context) => {
 
 test('the fields of -o json stay as they are', async (context) => {
   const home = new Home(context);
-  await home.createVolume('data');
+  for (const name of ['data', 'old']) await home.createVolume(name);
   await home.serve(['data']);
   const shapes: Record<string, unknown> = {};
   const commands = [
+    'snapshot create data monday',
+    'volume clone data test --snapshot monday',
+    'snapshot ls data',
     'volume ls',
     'volume inspect data',
     'key ls data',
     'status',
     'volume verify data --public',
+    'volume rm test --yes',
+    'snapshot rm data monday',
+    'volume erase old --yes',
+    'volume inspect old',
+    'volume verify old --public',
     'doctor',
   ];
   for (const command of commands) shapes[command] = shapeOf(await home.json(command.split(' ')));
