@@ -18,7 +18,9 @@ import { CaissonError } from './lib/errors.ts';
 import { fromHex } from './lib/hex.ts';
 import { Region } from './lib/region.ts';
 import { nodeFileSystem } from './store/node-file-system.ts';
+import { CachedStore } from './store/cached-store.ts';
 import { openStore, parseStoreUrl } from './store/open-store.ts';
+import { createReadCache } from './store/read-cache-file.ts';
 import * as engine from './volume/volume.ts';
 import type {
   ChangedExtent,
@@ -80,6 +82,8 @@ export interface Place {
   readonly anchorFolder: string;
   /** Where a store on another machine (`s3://`) keeps on this one what is acknowledged and not yet published. */
   readonly spoolFolder?: string;
+  /** Where sealed pieces that were fetched from such a store are kept; without it each read goes to the store. */
+  readonly readCacheFolder?: string;
   readonly tuning?: Partial<VolumeTuning>;
   readonly log?: VolumeLog;
 }
@@ -413,10 +417,14 @@ export class OpenVolume {
 async function openEnvironment(place: Place, create: boolean): Promise<VolumeEnvironment> {
   const { sealer } = chooseSealer();
   checkAnchorFolder(place);
-  const { spoolFolder } = place;
+  const { spoolFolder, readCacheFolder } = place;
   const remote =
     spoolFolder === undefined ? undefined : { spoolFolder, environment: process.env, random: systemRandom };
-  const store = await openStore(place.store, { create, ...(remote === undefined ? {} : { remote }) });
+  const opened = await openStore(place.store, { create, ...(remote === undefined ? {} : { remote }) });
+  const store =
+    opened.isRemote && readCacheFolder !== undefined
+      ? new CachedStore(opened, createReadCache(readCacheFolder, undefined, systemRandom), true)
+      : opened;
   try {
     return {
       ...{ store, sealer, clock: systemClock, random: systemRandom },

@@ -44,7 +44,7 @@ export async function openEnvironment(
     undo(() => opened.close());
     const isShared = options.sharesReadCache === true;
     const cache = opened.isRemote ? await readCache?.(isShared) : undefined;
-    const store = cache === undefined ? opened : await throughCache(opened, cache);
+    const store = cache === undefined ? opened : await throughCache(opened, cache, !isShared);
     makePrivateFolder(anchorFolder);
     const anchor = await openFileAnchor(nodeFileSystem, anchorFolder);
     const spoolRoot = await spoolRootOf(storeUrl, remote);
@@ -64,15 +64,14 @@ export async function openEnvironment(
       close: async () => {
         await digester?.close();
         await store.close();
-        if (!isShared) await cache?.close();
       },
     };
   });
 }
 
-async function throughCache(store: Store, cache: ReadCache): Promise<Store> {
+async function throughCache(store: Store, cache: ReadCache, ownsCache: boolean): Promise<Store> {
   const { CachedStore } = await import('../store/cached-store.ts');
-  return new CachedStore(store, cache);
+  return new CachedStore(store, cache, ownsCache);
 }
 
 /** A setting that is absent keeps the engine's default; one that is `undefined` would replace it. */

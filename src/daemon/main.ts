@@ -2,10 +2,9 @@
  * The composition root: the one place that names concrete classes. Everything is loaded when it is
  * first asked for, and modules that are needed together are loaded together.
  */
-import { randomUUID } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import type { Environment, Folders } from '../lib/folders.ts';
-import type { FileHandle, FileLock } from '../store/file-system.ts';
+import type { FileLock } from '../store/file-system.ts';
 import type { ReadCache } from '../store/read-cache.ts';
 import type { SealerChoice } from '../crypto/choose-sealer.ts';
 import type { Configuration } from './configuration.ts';
@@ -16,7 +15,7 @@ export function createParts(folders: Folders, configuration: Configuration, envi
   let chosen: Promise<SealerChoice> | undefined;
   const sealerChoice = (): Promise<SealerChoice> =>
     (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
-  let cache: Promise<ReadCache> | undefined;
+  let cache: ReadCache | undefined;
   const { remote } = configuration;
   return {
     configuration,
@@ -38,10 +37,14 @@ export function createParts(folders: Folders, configuration: Configuration, envi
         sealer,
         tuning: configuration.tuning,
         remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom },
-        readCache: (isShared) => {
-          const create = (): Promise<ReadCache> =>
-            createReadCache(remote.cacheFolder ?? folders.cache, remote.cacheBytesMax);
-          return isShared ? (cache ??= create()) : create();
+        readCache: async (isShared) => {
+          const { createReadCache } = await import('../store/read-cache-file.ts');
+          // Answers of a server arrive in buffers outside the heap. By default V8 collects the whole heap for every few
+          // MiB of them, which takes more time than receiving them; so it counts them as it counts the heap.
+          setFlagsFromString('--external-memory-accounted-in-global-limit');
+          const { cacheFolder = folders.cache, cacheBytesMax } = remote;
+          if (!isShared) return createReadCache(cacheFolder, cacheBytesMax, systemRandom);
+          return (cache ??= createReadCache(cacheFolder, cacheBytesMax, systemRandom));
         },
       });
     },
@@ -58,27 +61,6 @@ export function createParts(folders: Folders, configuration: Configuration, envi
       return { name: sealer.name, reason };
     },
   };
-}
-
-/** Its file is made when the first piece is kept, and has no name from then on. */
-async function createReadCache(folder: string, bytesMax: number | undefined): Promise<ReadCache> {
-  const [{ ReadCache }, { nodeFileSystem }, { makePrivateFolder }, limits] = await Promise.all([
-    import('../store/read-cache.ts'),
-    import('../store/node-file-system.ts'),
-    import('./small-files.ts'),
-    import('../lib/limits.ts'),
-  ]);
-  const openFile = async (): Promise<FileHandle> => {
-    makePrivateFolder(folder);
-    const path = `${folder}/read-cache-${randomUUID()}`;
-    const file = await nodeFileSystem.open(path, 'exclusive');
-    await nodeFileSystem.unlink(path);
-    return file;
-  };
-  // Answers of a server arrive in buffers outside the heap. By default V8 collects the whole heap for every few MiB of
-  // them, which takes more time than receiving them; so it counts them as it counts the heap.
-  setFlagsFromString('--external-memory-accounted-in-global-limit');
-  return new ReadCache(openFile, bytesMax ?? limits.readCacheBytesDefault);
 }
 
 /** undefined when somebody else holds the lock; freed by the kernel when this process dies. */

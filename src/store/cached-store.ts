@@ -23,11 +23,14 @@ export class CachedStore implements Store {
   readonly isRemote: boolean;
   readonly #inner: Store;
   readonly #cache: ReadCache;
+  readonly #ownsCache: boolean;
   /** Objects of which the cache may hold something. */
   readonly #objects = new Map<string, CachedObject>();
   #sweepAtCount = sweepCountMin;
 
-  constructor(inner: Store, cache: ReadCache) {
+  /** `ownsCache`: it serves this store alone and is closed with it. */
+  constructor(inner: Store, cache: ReadCache, ownsCache = false) {
+    this.#ownsCache = ownsCache;
     this.url = inner.url;
     this.isRemote = inner.isRemote;
     this.#inner = inner;
@@ -58,6 +61,7 @@ export class CachedStore implements Store {
   async close(): Promise<void> {
     await this.#inner.close();
     for (const key of this.#objects.keys()) this.#forget(key);
+    if (this.#ownsCache) await this.#cache.close();
   }
 
   get(key: string, bytesMax: number): Promise<Uint8Array> {

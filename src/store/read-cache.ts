@@ -211,8 +211,9 @@ export class ReadCache {
 
   async #open(): Promise<void> {
     this.#opening ??= this.#openFile().then(
-      (file) => {
-        this.#file = file;
+      async (file) => {
+        if (this.#isBroken) await file.close();
+        else this.#file = file;
       },
       () => {
         this.#isBroken = true;
