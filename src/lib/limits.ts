@@ -268,6 +268,8 @@ export const cleaningRunBytesMax = 1024 * 1024;
 export const cleaningBatchShare = 1 / 16;
 /** Until cleaning that is ahead of its budget looks again. */
 export const cleaningPauseMilliseconds = 10;
+/** How long a writer waits for a step of cleaning while space runs away. */
+export const cleaningPressureMillisecondsMax = 1_000;
 /** Segments below this size are merged … */
 export const smallSegmentBytesMax = 1024 * 1024;
 /** … once there are so many. */

@@ -111,6 +111,11 @@ export class Cleaner {
     });
   }
 
+  /** What writers wait for while space runs away. */
+  pressure(): Promise<void> | undefined {
+    return this.#running === undefined || !this.#pace.isBehind ? undefined : this.#pace.nextStep();
+  }
+
   /** For the checkpoint that freezes the map in this very turn. */
   takeEmptied(): number[] {
     const emptied = this.#emptied;
@@ -188,6 +193,7 @@ export class Cleaner {
       .finally(() => {
         this.#running = undefined;
         this.#mover.rest();
+        this.#pace.rest();
         if (this.#wokenMeanwhile) this.wake();
       });
     running.catch(() => undefined); // in the background nobody waits
@@ -211,6 +217,7 @@ export class Cleaner {
       if (this.#needsRecount()) await this.#recount();
       const plan = this.#plan(isIdle);
       this.#pace.isUrgent = plan.isUrgent;
+      this.#pace.isBehind = plan.isBehind;
       if (plan.publish) await this.#options.checkpoint();
       else if (plan.segments.length > 0) await this.#empty(plan.segments);
       else if (isIdle && (await this.#cleanMap())) continue;
@@ -254,6 +261,7 @@ export class Cleaner {
       slackBytes: tuning.cleaningSlackBytes,
       segmentBytesMax: tuning.segmentBytesMax,
       batchBytesMax: this.#batchBytesMax(),
+      burstBytesMax: tuning.unpublishedBytesMax / 8,
     });
   }
 

@@ -30,6 +30,9 @@ export class CleaningPace {
   #wakeUp: (() => void) | undefined;
   /** Space runs away: cleaning comes first. */
   isUrgent = false;
+  /** It runs away although cleaning does: writers wait for its steps. */
+  isBehind = false;
+  readonly #waiters = new Set<() => void>();
   /** Callers that wait for the end. */
   hurries = 0;
 
@@ -53,6 +56,7 @@ export class CleaningPace {
 
   /** Lets others run. */
   async turn(): Promise<void> {
+    this.#stepped();
     await this.#options.clock.turn();
     this.#options.check();
   }
@@ -74,6 +78,30 @@ export class CleaningPace {
   /** Ends a pause. */
   wake(): void {
     this.#wakeUp?.();
+  }
+
+  /** Resolves when some more was cleaned, and in any case before long. */
+  nextStep(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(limits.cleaningPressureMillisecondsMax, () => done());
+      const done = (): void => {
+        cancel();
+        this.#waiters.delete(done);
+        resolve();
+      };
+      this.#waiters.add(done);
+    });
+  }
+
+  /** Cleaning ended, for whatever reason: nobody waits for it any more. */
+  rest(): void {
+    this.isBehind = false;
+    this.isUrgent = false;
+    this.#stepped();
+  }
+
+  #stepped(): void {
+    for (const done of [...this.#waiters]) done();
   }
 
   #refill(): number {

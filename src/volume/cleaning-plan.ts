@@ -25,6 +25,8 @@ export interface CleaningSituation {
   readonly segmentBytesMax: number;
   /** At most so much is sealed anew before the emptied segments go. */
   readonly batchBytesMax: number;
+  /** Garbage beyond the urgent that writers may make before they wait. */
+  readonly burstBytesMax: number;
 }
 
 export interface CleaningPlan {
@@ -32,11 +34,11 @@ export interface CleaningPlan {
   readonly segments: readonly SegmentFacts[];
   /** What was written should be published first: it holds the garbage. */
   readonly publish: boolean;
-  /** So much garbage that cleaning comes before all else. */
+  /** So much garbage that cleaning comes before all else … */
   readonly isUrgent: boolean;
+  /** … and so much that writers must wait for it. */
+  readonly isBehind: boolean;
 }
-
-const nothing: CleaningPlan = { segments: [], publish: false, isUrgent: false };
 
 export function planCleaning(situation: CleaningSituation): CleaningPlan {
   const { segments, unpublished, slackBytes } = situation;
@@ -46,16 +48,16 @@ export function planCleaning(situation: CleaningSituation): CleaningPlan {
   const excess = bytes - (liveBytes * percent) / 100 - slackBytes;
   const totalBytes = bytes + unpublished.bytes;
   const totalLive = liveBytes + unpublished.liveBytes;
-  const isUrgent = totalBytes > (totalLive * cleaningUrgentPercent) / 100 + slackBytes;
+  const urgentBytes = totalBytes - (totalLive * cleaningUrgentPercent) / 100 - slackBytes;
+  const urgency = { isUrgent: urgentBytes > 0, isBehind: urgentBytes > situation.burstBytesMax };
   if (excess > 0) {
     const chosen = chooseSparse(situation, excess);
-    if (chosen.length > 0) return { segments: chosen, publish: false, isUrgent };
+    if (chosen.length > 0) return { segments: chosen, publish: false, ...urgency };
   }
   const garbage = unpublished.bytes - unpublished.liveBytes;
   if (totalBytes > (totalLive * percent) / 100 + slackBytes && garbage > slackBytes / 2)
-    return { segments: [], publish: true, isUrgent };
-  const small = chooseSmall(situation);
-  return small.length > 0 ? { segments: small, publish: false, isUrgent: false } : nothing;
+    return { segments: [], publish: true, ...urgency };
+  return { segments: chooseSmall(situation), publish: false, isUrgent: false, isBehind: false };
 }
 
 /** What a segment costs besides its blocks, at most: one less than that is lost by cleaning. */

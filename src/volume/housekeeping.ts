@@ -47,6 +47,11 @@ export class Housekeeping {
     this.#cleaner.wake();
   }
 
+  /** What writers wait for while they make garbage faster than it can be cleaned. */
+  pressure(): Promise<void> | undefined {
+    return this.#cleaner.pressure();
+  }
+
   takeEmptied(): number[] {
     return this.#cleaner.takeEmptied();
   }

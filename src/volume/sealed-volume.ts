@@ -153,7 +153,7 @@ export class SealedVolume implements Volume {
           return {};
         }),
       settled: () => this.#settled(),
-      pressure: () => this.pressure(),
+      pressure: () => this.#diskPressure(),
       activity: () => ({ requests: this.#requests, bytesWritten: this.#bytesWritten }),
       unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
       explain: (error) => this.#committer.explain(error),
@@ -244,6 +244,10 @@ export class SealedVolume implements Volume {
   }
 
   pressure(): Promise<void> | undefined {
+    return this.#diskPressure() ?? this.#housekeeping.pressure();
+  }
+
+  #diskPressure(): Promise<void> | undefined {
     const { tuning } = this.#core;
     if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax)
       return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
