@@ -1,5 +1,6 @@
 /** A sealed volume on the real engine, served by the real command, which a test may kill and start again. */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import type { TestContext } from 'node:test';
 import { Home } from './caisson.ts';
 import type { Served } from './caisson.ts';
@@ -14,9 +15,17 @@ export interface ServedVolumeOptions {
   /** Makes the folder that the store lies in; by default one in the home. */
   readonly prepareStore?: (home: Home) => Promise<string>;
   /** What FLUSH waits for; `local` by default. */
-  readonly durability?: 'local' | 'anchored';
+  readonly durability?: 'local' | 'remote' | 'anchored';
   /** Lines of config.yaml. */
   readonly configuration?: string;
+}
+
+export interface AdoptOptions {
+  /** Whose key opens it. */
+  readonly from: ServedVolume;
+  readonly store: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly configuration: string;
 }
 
 /** An extent of `base:allocation`, as nbdinfo prints it. */
@@ -44,6 +53,19 @@ export class ServedVolume {
     const size = ['--size', options.size ?? '64M', '--durability', options.durability ?? 'local'];
     const key = home.keyFile();
     await home.json(['volume', 'create', volume.name, ...size, '--store', store, '--key-file', key]);
+    await volume.start();
+    return volume;
+  }
+
+  /** The same volume from another machine: another home, without the first one's spool and anchor. */
+  static async adopt(t: TestContext, { from, store, environment, configuration }: AdoptOptions): Promise<ServedVolume> {
+    const home = new Home(t, 'launcher');
+    const volume = new ServedVolume(home);
+    Object.assign(home.environment, environment);
+    home.write('.config/caisson/config.yaml', configuration);
+    const key = home.write('key', fs.readFileSync(from.home.path('key'), 'utf8'));
+    const options = ['--store', store, '--key-file', key, '--accept-missing-anchor'];
+    await home.json(['volume', 'adopt', volume.name, ...options]);
     await volume.start();
     return volume;
   }
