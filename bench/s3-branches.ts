@@ -38,7 +38,7 @@ interface Cost {
 export async function branchFigures(context: PartContext): Promise<void> {
   const rounds = Math.max(roundsMin, context.rounds);
   const folder = fs.mkdtempSync(path.join(context.ram, 'branches-'));
-  const place = await S3Place.start(context, { bytes: gibibyte, milliseconds: 0 });
+  const place = await S3Place.start(context, { bytes: gibibyte, milliseconds: 0, counts: true });
   const count = async (): Promise<number> => requestCount(await place.proxy.takeCounts());
   try {
     for (const size of sizes) {

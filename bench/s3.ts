@@ -81,7 +81,7 @@ function volumeBytesOf(context: PartContext): number {
 
 async function measureFlushes(context: PartContext): Promise<void> {
   for (const milliseconds of distancesMilliseconds) {
-    const options = { bytes: 4 * gibibyte, milliseconds };
+    const options = { bytes: 4 * gibibyte, milliseconds, counts: true };
     await withPlace(context, options, async (place) => {
       const home = await place.home(volumeBytesOf(context));
       await place.serving(home, async (served) => {
@@ -222,7 +222,7 @@ const neverPublish = `tuning:
 async function measureCrash(context: PartContext): Promise<void> {
   const bytes = Math.min(volumeBytesOf(context), gibibyte / 4);
   for (const milliseconds of distancesMilliseconds) {
-    await withPlace(context, { bytes: 6 * bytes, milliseconds }, async (place) => {
+    await withPlace(context, { bytes: 6 * bytes, milliseconds, counts: true }, async (place) => {
       for (const isElsewhere of [false, true]) {
         const home = await place.home(bytes, 'remote', neverPublish);
         const more = ['--end_fsync=1'];
@@ -248,24 +248,26 @@ async function measureCrash(context: PartContext): Promise<void> {
   }
 }
 
-/** From the first write to the end of the process: segments, map, catalog, manifests and heads. */
+/** From the first write to the end of the process: segments, map, catalog, manifests and heads. What opening costs is said apart. */
 async function measureUploads(context: PartContext): Promise<void> {
   const bytes = volumeBytesOf(context);
   const note = `over ${(bytes / gibibyte).toFixed(2)} GiB`;
-  await withPlace(context, { bytes: 1.2 * bytes, milliseconds: 0 }, async (place) => {
+  await withPlace(context, { bytes: 1.2 * bytes, milliseconds: 0, counts: true }, async (place) => {
     const home = await place.home(bytes);
+    let opening = 0;
     await place.proxy.takeCounts();
-    await place.serving(home, (served) =>
-      fio(served, { rw: 'write', blockBytes: mebibyte, depth: 4, bytes, more: ['--end_fsync=1'] }),
-    );
+    await place.serving(home, async (served) => {
+      opening = (await place.proxy.takeCounts()).requests['PUT'] ?? 0;
+      await fio(served, { rw: 'write', blockBytes: mebibyte, depth: 4, bytes, more: ['--end_fsync=1'] });
+    });
     const { requests, uploadedBytes } = await place.proxy.takeCounts();
     const all = Object.entries(requests).map(([method, count]) => `${count} ${method}`);
     context.add({
       id: 's3-puts-per-gib',
-      title: 'PUTs for each GiB written sequentially, open and close included',
+      title: 'PUTs for each GiB written sequentially, checkpoint and close included',
       value: ((requests['PUT'] ?? 0) * gibibyte) / bytes,
       unit: 'count',
-      note: `${note}; ${all.join(', ')}`,
+      note: `${note}; ${all.join(', ')}; opening ${opening} PUTs`,
     });
     const value = uploadedBytes / bytes;
     context.add({ id: 's3-upload-ratio', title: 'bytes uploaded by bytes written', value, unit: 'ratio', note });
@@ -277,7 +279,7 @@ async function measureLargeOpen(context: PartContext): Promise<void> {
   const isFull = context.full && context.s3Server === 'versitygw';
   const bytes = isFull ? 64 * gibibyte : Math.min(4 * gibibyte, 4 * context.volumeBytes);
   for (const milliseconds of distancesMilliseconds) {
-    const options = { bytes: 1.1 * bytes, milliseconds, ...(isFull ? { folder: context.disk } : {}) };
+    const options = { bytes: 1.1 * bytes, milliseconds, counts: true, ...(isFull ? { folder: context.disk } : {}) };
     await withPlace(context, options, async (place) => {
       const home = await place.home(tebibyte);
       await place.serving(home, (served) => fio(served, { rw: 'write', blockBytes: mebibyte, depth: 4, bytes }));
@@ -333,7 +335,7 @@ const overwrites = 3;
 async function measureCleaning(context: PartContext): Promise<void> {
   const bytes = Math.min(volumeBytesOf(context), gibibyte);
   const liveBytes = Math.floor((bytes * liveShare) / mebibyte) * mebibyte;
-  await withPlace(context, { bytes: 6 * bytes, milliseconds: 0 }, async (place) => {
+  await withPlace(context, { bytes: 6 * bytes, milliseconds: 0, counts: true }, async (place) => {
     const home = await place.home(bytes);
     await place.serving(home, async (served) => {
       const job = { rw: 'randwrite', blockBytes: 4096, depth: 32, bytes: liveBytes } as const;
