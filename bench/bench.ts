@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { cleaningFigures } from './cleaning.ts';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
 import type { Job, JobGroup, ServerId } from './jobs.ts';
 import { describeMachine, missingPrograms } from './machine.ts';
@@ -126,6 +127,7 @@ class Bench {
       failed: (part: string, error: unknown) => this.#failed(part, error),
     };
     await openFigures(context);
+    await cleaningFigures(context);
     await mountFigures(context);
     await s3Figures(context);
     microFigures(context);

@@ -74,6 +74,8 @@ export const figureTargets: readonly FigureTarget[] = [
   // 1 s plus 1.5 s a GiB: the figure is what is left after the second, by GiB.
   { figure: 'open-after-crash-milliseconds-per-gib', bound: 'at most', value: 1500 },
   { figure: 'map-bytes-per-random-tib', bound: 'at most', value: 2048 * mebibyte },
+  { figure: 'cleaning-uploaded-per-byte', bound: 'at most', value: 2.5 },
+  { figure: 'cleaning-space-after', bound: 'at most', value: 1.25 },
   { figure: 'mount-1m-read-ratio', bound: 'at least', value: 0.5 },
   { figure: 'mount-1m-write-ratio', bound: 'at least', value: 0.5 },
 ];
