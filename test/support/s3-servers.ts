@@ -12,9 +12,10 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { emptyPayloadHash, signRequest } from '../../src/store/s3/sigv4.ts';
-import { toolOutput } from './tools.ts';
+import { requireTool, toolOutput } from './tools.ts';
 
 export const serverKeys = { AWS_ACCESS_KEY_ID: 'AKCAISSON', AWS_SECRET_ACCESS_KEY: 'SKCAISSON' } as const;
 const versitygwVersion = 'v1.7.0';
@@ -37,6 +38,11 @@ export const serverTools = {
   radosgw: ['radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool', 'setpriv'],
   versitygw: ['go', 'setpriv'],
 } as const;
+
+/** For a test with a server of its own; undefined after it was marked as skipped. */
+export async function startRadosgw(t: TestContext): Promise<S3Server | undefined> {
+  return requireTool(t, ...serverTools.radosgw) ? launchRadosgw() : undefined;
+}
 
 const launchAttemptsMax = 3;
 
