@@ -32,7 +32,8 @@ export async function removeOrphans(
   }
   const chain = await chainOf(core);
   await settled();
-  const named = namedKeys(core, chain);
+  forgetAttempts(core, chain);
+  const named = namedKeys(core);
   const orphans = listed.filter((key) => {
     const parsed = parseKey(key);
     return parsed !== undefined && parsed.kind !== 'head' && !named.has(key);
@@ -59,7 +60,7 @@ async function checkFence(core: VolumeCore, settled: () => Promise<void>): Promi
 }
 
 /** Everything that the newest state, pinned states and whatever is being written name. */
-function namedKeys(core: VolumeCore, chain: Chain): Set<string> {
+function namedKeys(core: VolumeCore): Set<string> {
   const { table, published, prefix } = core;
   const named = new Set<string>();
   for (let index = 0; index < table.length; index++) {
@@ -67,11 +68,17 @@ function namedKeys(core: VolumeCore, chain: Chain): Set<string> {
     if (entry !== undefined && table.isOwn(index)) named.add(objectKey(prefix, entry));
   }
   for (const { id } of table.references) named.add(catalogKey(prefix, id));
-  // Of those that an opening found by their numbers, some may be attempts that never became the head.
-  const kept = published.kept.filter(({ number }) => number < chain.from || number > chain.to);
-  for (const { number, digest } of [...kept, ...published.pins, ...chain.manifests])
+  for (const { number, digest } of [...published.kept, ...published.pins])
     named.add(manifestKey(prefix, number, digest));
   return named;
+}
+
+/** An opening finds manifests by their numbers: some may be attempts that never became the head. */
+function forgetAttempts({ published, prefix }: VolumeCore, chain: Chain): void {
+  const right = new Set(chain.manifests.map(({ number, digest }) => manifestKey(prefix, number, digest)));
+  published.kept = published.kept.filter(
+    ({ number, digest }) => number < chain.from || number > chain.to || right.has(manifestKey(prefix, number, digest)),
+  );
 }
 
 /** The manifests from number `from` to number `to`, each named by the digest that the next one states. */
