@@ -147,7 +147,10 @@ test('completion scripts parse, and complete words, values and options', async (
     return spawnSync('bash', ['-c', code], { encoding: 'utf8', cwd: home.folder }).stdout.trim().split('\n');
   };
   assert.deepEqual(completions('caisson vol'), ['volume']);
-  assert.deepEqual(completions('caisson volume re'), ['resize']);
+  assert.deepEqual(completions('caisson volume res'), ['resize']);
+  assert.deepEqual(completions('caisson snapshot re'), ['restore']);
+  assert.deepEqual(completions('caisson snapshot diff data monday --com'), ['--compact']);
+  assert.deepEqual(completions('caisson volume create data --durability '), ['local', 'remote', 'anchored']);
   assert.deepEqual(completions('caisson volume create data --prot'), ['--protection']);
   assert.deepEqual(completions('caisson volume create data --protection '), ['sealed', 'none']);
   assert.deepEqual(completions('caisson completion f'), ['fish']);

@@ -1,5 +1,6 @@
 /** Questions on a terminal, asked through a pseudo-terminal that Python makes. */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -107,6 +108,52 @@ test('what destroys asks for the name', async (context) => {
   const [removed, shown] = await onTerminal(home, ['volume', 'rm', 'data'], [['to go on: ', 'data\r']]);
   assert.equal(removed, 0, shown);
   assert.deepEqual((await home.json(['volume', 'ls']))['volumes'], []);
+});
+
+test('a restore and an erasure ask for the name and say what is lost', async (context) => {
+  if (!requireTool(context, 'python3')) return;
+  const home = new Home(context);
+  await home.createVolume('data');
+  await home.json(['snapshot', 'create', 'data', 'monday']);
+  const restore = ['snapshot', 'restore', 'data', 'monday'];
+  const [declined, question] = await onTerminal(home, restore, [['to go on: ', 'monday\r']]);
+  assert.equal(declined, 130);
+  assert.match(question, /written to data since monday will be lost/);
+  const [restored, again] = await onTerminal(home, restore, [['to go on: ', 'data\r']]);
+  assert.equal(restored, 0, again);
+  assert.match(again, /data is again as it was at monday/);
+  const file = home.path('receipt.json');
+  const erase = ['volume', 'erase', 'data', '--receipt', file];
+  assert.equal((await onTerminal(home, erase, [['to go on: ', '\r']]))[0], 130);
+  assert.ok(!fs.existsSync(file));
+  const [erased, shown] = await onTerminal(home, erase, [['to go on: ', 'data\r']]);
+  assert.equal(erased, 0, shown);
+  assert.match(shown, /The keys of data .* will be destroyed/);
+  assert.match(shown, /erased data: its keys are destroyed/);
+});
+
+test('the passphrase is asked for again where an open volume is opened once more', async (context) => {
+  if (!requireTool(context, 'python3')) return;
+  const home = new Home(context);
+  const secret = home.write('secret', 'correct horse\n');
+  const create = ['volume', 'create', 'data', '--size', '1M', '--store', home.store, '--passphrase-fd', '0'];
+  await home.json(create, 'correct horse\n');
+  await home.serve(['data', '--passphrase-file', secret]);
+  // The daemon has it open, so that needs none.
+  await home.json(['snapshot', 'create', 'data', 'monday']);
+  const nobody = await home.error(['attach', 'data@monday']);
+  assert.deepEqual([nobody.exit, nobody.code], [4, 'key-source-unavailable']);
+  const [wrong] = await onTerminal(home, ['attach', 'data@monday'], [['Passphrase of data: ', 'guess\r']]);
+  assert.equal(wrong, 4);
+  const [attached, shown] = await onTerminal(home, ['attach', 'data@monday'], [['of data: ', 'correct horse\r']]);
+  assert.equal(attached, 0, shown);
+  const [cloned, answer] = await onTerminal(
+    home,
+    ['volume', 'clone', 'data', 'test'],
+    [['of data: ', 'correct horse\r']],
+  );
+  assert.equal(cloned, 0, answer);
+  await home.json(['volume', 'inspect', 'test', '--passphrase-fd', '0'], 'correct horse\n');
 });
 
 test('a check shows a bar on a terminal', async (context) => {
