@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { Home } from '../support/caisson.ts';
 import { requireFile, requireRoot, requireTool, run } from '../support/tools.ts';
 
@@ -108,6 +109,29 @@ test('xfs: snapshot and volume are mounted at once although their identifiers ar
   assert.deepEqual(contentOf(old), before);
   await home.json(['umount', old]);
   await home.json(['umount', 'data']);
+});
+
+test('a snapshot whose journal must be replayed is mounted through a clone, as the error says', async (context) => {
+  if (!isPossible(context, ['mkfs.ext4', 'sync'])) return;
+  const home = new Home(context);
+  await home.createVolume('data', '64M');
+  const [live, copy] = ['live', 'copy'].map((name) => makeDirectory(home, name)) as [string, string];
+  await home.json(['mount', 'data', live, '--mkfs', 'ext4']);
+  fill(live, 5);
+  assert.equal((await run('sync', ['-f', live])).status, 0);
+  const before = contentOf(live);
+  const { pid } = (await home.json(['status'])) as unknown as { pid: number };
+  process.kill(pid, 'SIGKILL');
+  while (fs.existsSync(`/proc/${pid}`)) await setTimeout(50);
+  await home.json(['umount', 'data']);
+  assert.equal((await home.json(['snapshot', 'create', 'data', 'crashed']))['frozen'], false);
+  const refused = await home.error(['mount', 'data@crashed', copy]);
+  assert.equal(refused.code, 'mount-failed');
+  assert.match(refused.remedy ?? '', /caisson volume clone data NEW --snapshot crashed/);
+  await home.json(['volume', 'clone', 'data', 'copy', '--snapshot', 'crashed']);
+  await home.json(['mount', 'copy', copy]);
+  assert.deepEqual(contentOf(copy), before);
+  await home.json(['umount', 'copy']);
 });
 
 /** Looks at the file system as it is, on a copy: no journal to replay, nothing to repair. */
