@@ -4,11 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Home } from '../support/caisson.ts';
-import { serverKeys, startRadosgw } from '../support/s3-servers.ts';
-import type { S3Server } from '../support/s3-servers.ts';
+import { launchRadosgw, serverKeys, serverTools } from '../support/s3-servers.ts';
 import { python, ServedVolume } from '../support/served-volume.ts';
 import { requireFile, requireTool } from '../support/tools.ts';
 
@@ -22,13 +21,6 @@ tuning:
 `;
 const acknowledgedMin = 30;
 const blocksPerFlush = 8;
-
-let server: S3Server | undefined;
-before(async (t) => {
-  server = await startRadosgw(t as TestContext);
-  await server?.makeBucket('volumes');
-});
-after(() => server?.stop());
 
 /** Eight blocks in flight, a FLUSH, the number of the batch once it was answered; so on until an error. */
 const writer = `
@@ -90,7 +82,10 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 test('a stalled daemon that goes on after a takeover loses nothing and damages nothing', limit, async (t) => {
-  if (server === undefined || !requireTool(t, 'fio') || !requireFile(t, python)) return;
+  if (!requireTool(t, 'fio', ...serverTools.radosgw) || !requireFile(t, python)) return;
+  const server = await launchRadosgw();
+  t.after(() => server.stop());
+  await server.makeBucket('volumes');
   const url = server.url('volumes', 'taken');
   const prepareStore = async (home: Home): Promise<string> => {
     Object.assign(home.environment, serverKeys);
