@@ -53,6 +53,17 @@ test('what is refused is refused by name and leaves nothing open', async (contex
   assert.deepEqual([...parts.open], []);
 });
 
+test('the store decides what FLUSH waits for, unless somebody does', async (context) => {
+  const { local } = start(context);
+  const { durability: _, ...unsaid } = data;
+  const shown = async (name: string): Promise<string | undefined> =>
+    (await local.inspectVolume({ name, unlock: true, credential: right })).sealed?.durability;
+  await local.createVolume({ ...unsaid, name: 'near' });
+  await local.createVolume({ ...unsaid, name: 'far', store: 's3://bucket/prefix' });
+  await local.createVolume({ ...unsaid, name: 'hasty', store: 's3://bucket/prefix', durability: 'local' });
+  assert.deepEqual(await Promise.all(['near', 'far', 'hasty'].map(shown)), ['local', 'remote', 'local']);
+});
+
 test('a volume whose name cannot be kept is not left behind', async (context) => {
   const { local, parts, names } = start(context);
   names.add = async () => {

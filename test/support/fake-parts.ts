@@ -131,7 +131,7 @@ export class FakeParts implements Parts {
   async openEnvironment(storeUrl: string): Promise<never> {
     this.#fault('openEnvironment');
     const token = this.#take('environment');
-    const environment = { store: { url: storeUrl } };
+    const environment = { store: { url: storeUrl, isRemote: storeUrl.startsWith('s3:') } };
     return { environment, close: async () => void this.open.delete(token) } as never;
   }
 
