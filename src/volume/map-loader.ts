@@ -132,23 +132,30 @@ export class MapLoader implements PageLoader {
 
   async #page(level: PageLevel, index: number, reference: PageReference, length: number): Promise<Region> {
     const object = await this.#object(reference.object);
+    const offset = reference.slot * 16;
     object.pins++;
     try {
       const sealed = new Region(length + tagBytes);
-      try {
-        await object.reader.read(reference.slot * 16, length + tagBytes, sealed, 0);
-      } catch (error) {
-        if (isCaissonError(error, 'format-invalid')) throw this.#tampered(object.name, messageOf(error), error);
-        // Deleted where it was, because the volume has moved.
-        if (object.store !== this.#place.store) return await this.#page(level, index, reference, length);
-        throw error;
+      for (let isFirst = true; ; isFirst = false) {
+        try {
+          await object.reader.read(offset, length + tagBytes, sealed, 0);
+        } catch (error) {
+          if (isCaissonError(error, 'format-invalid')) throw this.#tampered(object.name, messageOf(error), error);
+          // Deleted where it was, because the volume has moved.
+          if (object.store !== this.#place.store) return await this.#page(level, index, reference, length);
+          throw error;
+        }
+        const isNamed = equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag);
+        const page = new Region(length);
+        if (isNamed && object.key.open(reference.slot, pageBlock(level, index), length, sealed, 0, page, 0))
+          return page;
+        // A cache on local disk may have been damaged: the store itself is asked before anything is said of it.
+        if (isFirst && object.reader.forget?.(offset, length + tagBytes) === true) continue;
+        throw this.#tampered(
+          object.name,
+          isNamed ? 'a page does not authenticate' : 'a page has another tag than its parent names',
+        );
       }
-      if (!equalBytes(sealed.bytes.subarray(length, length + tagBytes), reference.tag))
-        throw this.#tampered(object.name, 'a page has another tag than its parent names');
-      const page = new Region(length);
-      if (!object.key.open(reference.slot, pageBlock(level, index), length, sealed, 0, page, 0))
-        throw this.#tampered(object.name, 'a page does not authenticate');
-      return page;
     } finally {
       object.pins--;
       if (object.isForgotten && object.pins === 0) closeObject(object).catch(() => undefined);
