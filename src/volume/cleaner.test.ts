@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { fromHex } from '../lib/hex.ts';
 import { Region } from '../lib/region.ts';
 import { createTestVolume, testKey, type TestVolume, type TestVolumeOptions } from '../../test/support/test-volume.ts';
-import { verifyVolume } from './volume.ts';
+import { openSnapshot, openVolume, verifyVolume } from './volume.ts';
 import type { Volume } from './volume-types.ts';
 
 const block = 4096;
@@ -152,7 +153,97 @@ describe('cleaning', () => {
     ));
 });
 
+describe('cleaning what is not as it should be', () => {
+  test('a segment that was changed in the store is kept and named, the rest is cleaned', () =>
+    withVolume(async (subject) => {
+      const { environment } = subject;
+      const content = new Content(() => subject.volume);
+      for (let at = 0; at < blocks; at += 64) await content.write(at, 64);
+      await subject.volume.checkpoint();
+      await overwrite(content, blocks / 2);
+      await subject.volume.close();
+      const [changed] = await segmentKeys(subject);
+      const bytes = await environment.store.get(changed!, 2 ** 20);
+      bytes[bytes.length - 100]! ^= 1; // in its sealed directory
+      await environment.store.remove(changed!);
+      await environment.store.create(changed!, bytes);
+      const volume = await subject.open();
+      const report = await volume.clean({ all: true });
+      assert.deepEqual(
+        report.findings.map(({ code, object }) => [code, changed!.endsWith(object)]),
+        [['unit-tampered', true]],
+      );
+      assert.ok(report.segmentsCleaned > 10);
+      assert.ok((await segmentKeys(subject)).includes(changed!), 'it is kept');
+      await content.check(volume);
+    }));
+
+  test('orphans are removed, what anything names is not', () =>
+    withVolume(async (subject) => {
+      const { environment, volume } = subject;
+      const content = new Content(() => volume);
+      for (let at = 0; at < 512; at += 64) await content.write(at, 64);
+      await volume.snapshot('kept');
+      await content.write(3);
+      await volume.checkpoint();
+      const [named] = await segmentKeys(subject);
+      const folder = named!.substring(0, named!.lastIndexOf('/') - 2);
+      const orphan = `${folder}ab/${'0'.repeat(30)}ab`;
+      await environment.store.create(orphan, new Uint8Array(99));
+      assert.equal((await volume.clean()).orphansRemoved, 1);
+      assert.ok(!(await segmentKeys(subject)).includes(orphan));
+      await content.check();
+      await volume.close();
+      await assertSound(subject);
+    }));
+});
+
+async function segmentKeys({ environment }: TestVolume): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of environment.store.list('')) if (key.includes('/segments/')) keys.push(key);
+  return keys;
+}
+
 describe('rekey', () => {
+  test('with a snapshot and across a restart: what is pinned keeps its key and stays readable', () =>
+    withVolume(async (subject) => {
+      let { volume } = subject;
+      const content = new Content(() => volume);
+      for (let at = 0; at < blocks; at += 64) await content.write(at, 64);
+      await volume.snapshot('before');
+      await volume.rekey();
+      await volume.close();
+      volume = await subject.open();
+      assert.notEqual(volume.housekeeping().rekey, undefined, 'it goes on');
+      let most = 0;
+      await volume.finishRekey((done) => (most = Math.max(most, done)));
+      assert.ok(most > 0, 'progress was told');
+      assert.equal(volume.housekeeping().rekey, undefined);
+      await content.check();
+      const { environment, volumeId, keySource } = subject;
+      const snapshot = await openSnapshot(environment, { volumeId, keySource, snapshot: 'before' });
+      await content.check(snapshot);
+      await snapshot.close();
+      await volume.close();
+      await assertSound(subject);
+    }));
+
+  test('a clone takes everything over and then needs nothing of its parent', () =>
+    withVolume(async (subject) => {
+      const { volume, environment, keySource } = subject;
+      const content = new Content(() => volume);
+      for (let at = 0; at < blocks; at += 64) await content.write(at, 64);
+      const info = await volume.clone({ keySource });
+      const clone = await openVolume(environment, { volumeId: fromHex(info.volumeId, 16)!, keySource });
+      await clone.rekey();
+      await clone.finishRekey();
+      await content.check(clone);
+      await clone.close();
+      const listed: string[] = [];
+      for await (const { key } of environment.store.list(`${info.volumeId}/`)) listed.push(key);
+      assert.ok(listed.filter((key) => key.includes('/segments/')).length >= blocks / 64);
+    }));
+
   test('everything live is sealed under the new key, and the old one is forgotten', () =>
     withVolume(async (subject) => {
       let { volume } = subject;

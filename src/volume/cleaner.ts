@@ -137,7 +137,9 @@ export class Cleaner {
 
   /** Does now what is left of a rekey. */
   async rekeyNow(onProgress: Progress | undefined): Promise<void> {
+    const { bytesAtStart = 0 } = this.rekey.info() ?? {};
     await this.#inForeground(() => this.#runRekey(onProgress));
+    if (!this.rekey.isRunning) onProgress?.(bytesAtStart, bytesAtStart, 'bytes');
     const finding = this.#findings[0];
     if (!this.rekey.isRunning || finding === undefined) return;
     throw new CaissonError(

@@ -7,13 +7,15 @@
  * keyring opens nothing that the parent writes later); then the clone's manifest; then its head. A crash in between
  * leaves a pin that the parent's next opening takes away.
  */
-import { sha256 } from '../crypto/digest.ts';
+import { equalBytes, sha256 } from '../crypto/digest.ts';
 import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
+import type { InheritedKey } from '../keys/keyring-format.ts';
 import { createKeyring, type Keyring } from '../keys/keyring.ts';
+import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind, PinKind, type CatalogReference, type Parent } from '../manifest/manifest-format.ts';
-import { buildManifest, checkManifest, createExact, fenced, swapHead } from '../manifest/manifest.ts';
+import { buildManifest, checkManifest, createExact, swapHead } from '../manifest/manifest.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { headKey, manifestKey, volumePrefix } from '../store/paths.ts';
 import { publicInfoFrom } from './describe.ts';
@@ -39,6 +41,7 @@ export async function createClone(
   core: VolumeCore,
   options: CloneOptions,
   publish: PublishPins,
+  checkFence: () => Promise<void>,
 ): Promise<PublicVolumeInfo> {
   const { random } = core.environment;
   const snapshot = options.snapshot === undefined ? undefined : findSnapshot(core.published, options.snapshot);
@@ -46,14 +49,16 @@ export async function createClone(
     snapshot === undefined
       ? undefined
       : await readPinned(core.environment.store, core.volumeId, core.keyring, snapshot);
+  const inherited = inheritedKeys(core, snapshot?.number);
   const keyring = await createKeyring({
     source: options.keySource,
     random,
     volumeIdOf: volumeIdFromPublicKey,
-    inherited: inheritedKeys(core, snapshot?.number),
+    inherited,
   });
   try {
     await publish(() => {
+      refuseNewKeys(inherited, inheritedKeys(core, snapshot?.number));
       const mapKeyEpoch = core.keys.keyEpoch;
       if (options.isolate !== false) core.keyring.addDataKey();
       const number = snapshot?.number ?? core.published.number + 1;
@@ -79,14 +84,19 @@ export async function createClone(
             state: pinned.state,
             catalog: pinned.read.manifest.catalog,
           };
-    return await publishClone(core, keyring, origin);
+    return await publishClone(core, keyring, origin, checkFence);
   } finally {
     keyring.wipe();
   }
 }
 
 /** First manifest, head and anchor of the clone. */
-async function publishClone(core: VolumeCore, keyring: Keyring, origin: Origin): Promise<PublicVolumeInfo> {
+async function publishClone(
+  core: VolumeCore,
+  keyring: Keyring,
+  origin: Origin,
+  checkFence: () => Promise<void>,
+): Promise<PublicVolumeInfo> {
   const { store, random, clock, anchor } = core.environment;
   const { volumeId } = keyring;
   const prefix = volumePrefix(volumeId);
@@ -133,20 +143,29 @@ async function publishClone(core: VolumeCore, keyring: Keyring, origin: Origin):
   };
   await swapHead(store, prefix, null, head, signingKey);
   // A writer that took the parent over before the clone's head was there may have taken the pin away.
-  if ((await store.version(headKey(core.prefix))) !== core.published.headVersion) {
+  try {
+    await checkFence();
+  } catch (error) {
     await store.remove(headKey(prefix));
-    throw fenced(undefined);
+    throw error;
   }
   await anchor.advance({ volumeId, epoch: 1, manifestNumber: 0, manifestDigest: digest, sequence: 0, chain: noChain });
   const read = checkManifest(bytes, digest, volumeId, 'clone');
   return publicInfoFrom(read.manifest, digest, core.table.totals());
 }
 
+/** A rekey that began while the clone's keyring was made seals under a key that the keyring does not have. */
+function refuseNewKeys(had: readonly InheritedKey[], needed: readonly InheritedKey[]): void {
+  const isThere = (key: InheritedKey): boolean =>
+    had.some(({ lineage, epoch }) => epoch === key.epoch && equalBytes(lineage, key.lineage));
+  if (needed.every(isThere)) return;
+  throw new CaissonError('transient', 'volume-busy', 'the volume got a new data key while it was being cloned', {
+    remedy: 'Clone it again; nothing was changed.',
+  });
+}
+
 /** Copies of the data keys under which the objects of the state lie; `number` undefined: of the newest state. */
-function inheritedKeys(
-  core: VolumeCore,
-  number: number | undefined,
-): { readonly lineage: Uint8Array; readonly epoch: number; readonly key: Uint8Array }[] {
+function inheritedKeys(core: VolumeCore, number: number | undefined): InheritedKey[] {
   const { keyring, table, volumeId } = core;
   const keys = new Map<string, { lineage: Uint8Array; epoch: number; key: Uint8Array }>();
   const add = (lineage: Uint8Array, epoch: number): void => {

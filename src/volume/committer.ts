@@ -64,7 +64,7 @@ export class Committer {
     // The anchor is ahead of us: who took over need not have done so in this store.
     if (isCaissonError(error, 'rolled-back') || isCaissonError(error, 'forked')) return fenced(error);
     try {
-      await this.#checkFence();
+      await this.checkFence();
     } catch (reason) {
       if (isCaissonError(reason, 'volume-fenced')) return fenced(error);
     }
@@ -90,13 +90,14 @@ export class Committer {
 
   async #round(): Promise<void> {
     await this.#persist();
-    await this.#checkFence();
+    await this.checkFence();
     const state = anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain);
     if (this.#core.durability === 'anchored') await this.#anchors.advance(state);
     else if (state.sequence > this.#anchors.anchoredSequence) this.#anchors.advanceSoon(state);
   }
 
-  async #checkFence(): Promise<void> {
+  /** Throws `volume-fenced` unless the head is still ours. */
+  async checkFence(): Promise<void> {
     const { environment, prefix, published } = this.#core;
     for (;;) {
       if (this.#swapping !== undefined) await this.#swapping;

@@ -18,6 +18,8 @@ export interface HousekeepingOptions extends Omit<CleanerOptions, 'finishRekey'>
   readonly publish: (kind: ManifestKind, change: () => void) => Promise<void>;
   /** Resolves when no publication is running. */
   readonly settled: () => Promise<void>;
+  /** Throws unless the head is still ours. */
+  readonly checkFence: () => Promise<void>;
 }
 
 export class Housekeeping {
@@ -97,8 +99,9 @@ export class Housekeeping {
 
   /** Removes what nothing names; returns the keys. */
   sweep(): Promise<string[]> {
-    const { core, settled } = this.#options;
-    this.#sweeping ??= removeOrphans(core, settled, () => this.#check()).finally(() => (this.#sweeping = undefined));
+    const { core, settled, checkFence } = this.#options;
+    const check = (): void => this.#check();
+    this.#sweeping ??= removeOrphans(core, { settled, checkFence, check }).finally(() => (this.#sweeping = undefined));
     return this.#sweeping;
   }
 

@@ -10,20 +10,22 @@
 import { orphanBatchMax, orphanKeysMax } from '../lib/limits.ts';
 import { toHex } from '../lib/hex.ts';
 import { isCaissonError } from '../lib/errors.ts';
-import { fenced, readManifest } from '../manifest/manifest.ts';
-import { catalogKey, headKey, manifestKey, parseKey } from '../store/paths.ts';
+import { readManifest } from '../manifest/manifest.ts';
+import { catalogKey, manifestKey, parseKey } from '../store/paths.ts';
 import { objectKey } from './object-names.ts';
 import type { VolumeCore } from './volume-core.ts';
 
-/**
- * `settled` resolves when no publication is running; the judgement follows in the same turn. `check` throws when the
- * sweep is to end. Returns the keys removed.
- */
-export async function removeOrphans(
-  core: VolumeCore,
-  settled: () => Promise<void>,
-  check: () => void,
-): Promise<string[]> {
+export interface SweepOptions {
+  /** Resolves when no publication is running; the judgement follows in the same turn. */
+  readonly settled: () => Promise<void>;
+  /** Throws unless the head is still ours. */
+  readonly checkFence: () => Promise<void>;
+  /** Throws when the sweep is to end. */
+  readonly check: () => void;
+}
+
+/** Returns the keys removed. */
+export async function removeOrphans(core: VolumeCore, { settled, checkFence, check }: SweepOptions): Promise<string[]> {
   const { store } = core.environment;
   const listed: string[] = [];
   for await (const { key } of store.list(core.prefix)) {
@@ -40,23 +42,12 @@ export async function removeOrphans(
   });
   for (const [at, key] of orphans.entries()) {
     check();
-    if (at % orphanBatchMax === 0) await checkFence(core, settled);
+    if (at % orphanBatchMax === 0) await checkFence();
     await store.remove(key);
   }
   if (orphans.length > 0)
     core.environment.log?.('info', 'orphans were removed', { volume: toHex(core.volumeId), count: orphans.length });
   return orphans;
-}
-
-async function checkFence(core: VolumeCore, settled: () => Promise<void>): Promise<void> {
-  // A swap of our own head while we ask proves nothing.
-  await settled();
-  const expected = core.published.headVersion;
-  const version = await core.environment.store.version(headKey(core.prefix));
-  if (version === expected || core.published.headVersion !== expected) return;
-  await settled();
-  if ((await core.environment.store.version(headKey(core.prefix))) !== core.published.headVersion)
-    throw fenced(undefined);
 }
 
 /** Everything that the newest state, pinned states and whatever is being written name. */

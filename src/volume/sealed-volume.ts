@@ -153,6 +153,7 @@ export class SealedVolume implements Volume {
           return {};
         }),
       settled: () => this.#settled(),
+      checkFence: () => this.#committer.checkFence(),
       pressure: () => this.#diskPressure(),
       activity: () => ({ requests: this.#requests, bytesWritten: this.#bytesWritten }),
       unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
@@ -356,7 +357,12 @@ export class SealedVolume implements Volume {
 
   async clone(options: CloneOptions): Promise<PublicVolumeInfo> {
     this.#checkWritable();
-    return createClone(this.#core, options, (change) => this.#publishWith(ManifestKind.snapshot, change));
+    return createClone(
+      this.#core,
+      options,
+      (change) => this.#publishWith(ManifestKind.snapshot, change),
+      () => this.#committer.checkFence(),
+    );
   }
 
   async restore(name: string): Promise<void> {
