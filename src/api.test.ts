@@ -156,6 +156,17 @@ test('snapshots are taken, read beside the writer, compared, restored and remove
   await restored.close();
 });
 
+test('a snapshot stays while a clone needs it, and no longer', async () => {
+  const { place, key, volume } = await newVolume();
+  await volume.snapshot('base');
+  const { volumeId: cloneId } = await volume.clone({ key, snapshot: 'base', isolate: false });
+  await assert.rejects(volume.removeSnapshot('base'), refusal('snapshot-needed'));
+  await removeVolume({ ...place, id: cloneId });
+  await volume.removeSnapshot('base');
+  assert.deepEqual(volume.snapshots(), []);
+  await volume.close();
+});
+
 test('a clone goes its own way, and outlives the erasure of its parent', async () => {
   const { place, key, id, volume } = await newVolume();
   const cloneKey = { keyFile: new Uint8Array(randomBytes(32)) };

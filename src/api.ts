@@ -369,6 +369,8 @@ export class OpenVolume {
 
   /** `snapshot-needed` while a clone starts from it. */
   async removeSnapshot(name: string): Promise<void> {
+    const hasClones = this.snapshots().some((snapshot) => snapshot.name === name && snapshot.clones.length > 0);
+    if (hasClones) await this.#volume.releaseGoneClones();
     await this.#volume.removeSnapshot(name);
   }
 

@@ -20,9 +20,8 @@ export async function cloneVolume(
   // A parent that is open here needs no key, but a clone does.
   const own = newCredential ?? credential ?? (await credentialOfEntry(parts, name, parent));
   const keySource = await parts.keySource(own);
-  const protection = (await volumes.publicInfo(name)).protection;
-  if (protection === 'none' && own.kind !== 'none') throw unprotected(name);
   return volumes.use(name, credential, async (volume, entry, { environment }) => {
+    if (volume.info().protection === 'none' && own.kind !== 'none') throw unprotected(name);
     // In the same hands there is nothing to keep from each other, and the parent's key can stay.
     const isolate = newCredential !== undefined;
     const options = { keySource, isolate, ...(snapshot === undefined ? {} : { snapshot }) };

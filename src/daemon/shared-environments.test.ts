@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { OpenEnvironment } from './parts.ts';
 import { SharedEnvironments } from './shared-environments.ts';
 
 interface Bench {
@@ -35,7 +34,7 @@ function start(): Bench {
 test('a store is opened with its first user and closed with its last', async () => {
   const { shared, events, finishClosing } = start();
   const users = await Promise.all([shared.use('dir:/a'), shared.use('dir:/a'), shared.use('dir:/b')]);
-  const [one, two] = users as [OpenEnvironment, OpenEnvironment, OpenEnvironment];
+  const [one, two] = users;
   assert.equal(one.environment, two.environment);
   assert.deepEqual(events, ['open dir:/a', 'open dir:/b']);
   await one.close();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Credential } from '../../src/admin/schema.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
-import { createdVolume, refuses, right, startOperations, wrong } from '../support/operations-bench.ts';
+import { createdVolume, dataVolume, refuses, right, startOperations, wrong } from '../support/operations-bench.ts';
 
 const own: Credential = { kind: 'key-file', path: '/clone.key' };
 
@@ -145,6 +145,16 @@ test('a clone has the key of its parent, or one of its own that the parent is is
     assert.equal(parent?.name, 'data');
   }
   assert.equal((await local.removeVolume({ name: 'data', aliasOnly: false })).parent, null);
+  assert.deepEqual([...parts.open], []);
+});
+
+test('the clone of an unprotected volume has no protection either', async (context) => {
+  const { local, parts } = startOperations(context);
+  const none: Credential = { kind: 'none' };
+  await local.createVolume({ ...dataVolume, protection: 'none', credential: none });
+  const clone = { name: 'data', newName: 'test' };
+  await assert.rejects(local.cloneVolume({ ...clone, newCredential: own }), refuses('argument-invalid'));
+  assert.equal((await local.cloneVolume(clone)).public.protection, 'none');
   assert.deepEqual([...parts.open], []);
 });
 
