@@ -115,11 +115,14 @@ test('its entry offers everything that the interface exports', () => {
 });
 
 const typedProgram = `
-import { openVolume, type OpenVolume, type VerifyReport, verifyVolume } from 'caisson';
+import { diffSnapshots, openVolume, type ChangedExtent, type OpenVolume, type VerifyReport, verifyVolume } from 'caisson';
 const place = { store: '/srv/store', anchorFolder: '/srv/anchors' };
 export async function first(id: string): Promise<Uint8Array> {
   const volume: OpenVolume = await openVolume({ ...place, id, key: { passphrase: 'secret' } });
   return volume.read(0, 512);
+}
+export async function* changed(id: string): AsyncGenerator<ChangedExtent> {
+  yield* diffSnapshots({ ...place, id, key: { passphrase: 'secret' }, from: 'monday' });
 }
 export const check = (id: string): Promise<VerifyReport> => verifyVolume({ ...place, id });
 // @ts-expect-error a volume is not opened without a key
@@ -136,7 +139,7 @@ test('its types are there', () => {
     '--target',
     'es2024',
     '--lib',
-    'es2024,esnext.disposable',
+    'es2024,esnext.disposable,dom', // AbortSignal comes with dom or with @types/node
     '--types',
     '',
   ];

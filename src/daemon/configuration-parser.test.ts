@@ -35,6 +35,7 @@ test('a full file', () => {
       'logLevel: debug',
       'volumes:',
       '  - data',
+      '  - data@monday',
       '  - name: logs',
       '    readOnly: true',
       '    socket: /run/logs.sock',
@@ -54,6 +55,7 @@ test('a full file', () => {
   assert.deepEqual(configuration.remote, { spoolFolder: '/srv/spools', cacheBytesMax: 2 ** 26 });
   assert.deepEqual(configuration.volumes, [
     { name: 'data', readOnly: false },
+    { name: 'data@monday', readOnly: false },
     { name: 'logs', readOnly: true, socket: '/run/logs.sock' },
   ]);
   assert.equal(configuration.tcp?.insecureNoTls, false);
@@ -66,6 +68,7 @@ test('each fault is named with its line', () => {
   assert.equal(lineOfError('store: dir:/a\ntcp:\n  listen: here\n'), 3);
   assert.equal(lineOfError('tcp:\n  listen: a:1\n  tlsKey: relative.pem\n'), 3);
   assert.equal(lineOfError('volumes:\n  - data\n  - Data\n'), 3);
+  assert.equal(lineOfError('volumes:\n  - data\n  - data@\n'), 3);
   assert.equal(lineOfError('volumes:\n  - data\n  - name: logs\n    colour: red\n'), 4);
   assert.equal(lineOfError('tuning:\n  mapBytesMax: much\n'), 2);
   assert.equal(lineOfError('a: [1, 2\nb: 3\n'), 2);

@@ -101,6 +101,32 @@ test('a snapshot is taken, listed, compared, exported beside its volume, restore
   assert.deepEqual([report['findings'], report['orphans']], [[], []]);
 });
 
+test('volume and snapshots are served together, by the configuration and over TCP, too', async (context) => {
+  if (!requireTool(context, 'qemu-io')) return;
+  const home = new Home(context);
+  await home.createVolume('data');
+  const first = await home.serve(['data']);
+  await write(first.ready.volumes[0]?.uri ?? '', 1);
+  await home.json(['snapshot', 'create', 'data', 'Monday-1']);
+  await write(first.ready.volumes[0]?.uri ?? '', 2);
+  await home.json(['stop']);
+  await first.ended;
+  home.write('.config/caisson/config.yaml', 'volumes:\n  - data\n  - data@Monday-1\n');
+  const served = await home.serve(['--tcp', '127.0.0.1:0', '--insecure-no-tls']);
+  assert.deepEqual(
+    served.ready.volumes.map(({ name }) => name),
+    ['data', 'data@Monday-1'],
+  );
+  await assertHolds(`nbd://${served.ready.tcp}/data`, 2);
+  await assertHolds(`nbd://${served.ready.tcp}/data@Monday-1`, 1);
+  const refused = await run('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', served.ready.volumes[1]?.uri ?? '']);
+  assert.notEqual(refused.status, 0);
+  // A client of the snapshot is served while its volume is detached and opened again.
+  await home.json(['detach', 'data']);
+  await assertHolds(`nbd://${served.ready.tcp}/data@Monday-1`, 1);
+  await home.json(['attach', 'data']);
+});
+
 test('a clone goes its own way, under the same key or one of its own', async (context) => {
   if (!requireTool(context, 'qemu-io')) return;
   const home = new Home(context);
