@@ -141,7 +141,10 @@ export class UsageTable {
     for (let page = 0; page < this.#dirty.length; page++) {
       if (this.#dirty[page] === 0) continue;
       this.#dirty[page] = 0;
-      frozen.push({ page, counts: this.#counts.slice(page * usageEntries, (page + 1) * usageEntries) });
+      frozen.push({
+        page,
+        counts: Uint32Array.from(this.#counts.subarray(page * usageEntries, (page + 1) * usageEntries)),
+      });
     }
     return frozen;
   }

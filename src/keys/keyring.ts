@@ -155,6 +155,11 @@ export class Keyring {
     return currentEpoch(this.#state);
   }
 
+  /** Whether another data key would be refused. */
+  get isFull(): boolean {
+    return this.#state.dataKeys.length >= format.keyringEpochsMax;
+  }
+
   /** Ascending; the last is the current one. */
   get keyEpochs(): readonly number[] {
     return this.#state.dataKeys.map(({ epoch }) => epoch);

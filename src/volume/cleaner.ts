@@ -99,7 +99,7 @@ export class Cleaner {
   wake(): void {
     if (this.#isStopped) return;
     if (this.#running !== undefined) this.#wokenMeanwhile = true;
-    else if (this.#isAutomatic || this.rekey.isRunning) this.#start(() => this.#runInBackground());
+    else if (this.#isAutomatic || this.rekey.isRunning) void this.#start(() => this.#runInBackground());
   }
 
   /** Looks once the volume has been idle for a while: after an opening, or when only the quiet goal is missed. */

@@ -9,7 +9,6 @@
  */
 import { equalBytes, sha256 } from '../crypto/digest.ts';
 import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
-import type { InheritedKey } from '../keys/keyring-format.ts';
 import { createKeyring, type Keyring } from '../keys/keyring.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
@@ -29,6 +28,9 @@ const noChain = new Uint8Array(16);
 
 /** Publishes a manifest; `change` runs in the turn in which its state is frozen. */
 export type PublishPins = (change: () => { readonly mapKeyEpoch?: number }) => Promise<void>;
+
+/** A copy of a data key of this volume, or of one that it took something over from. */
+type InheritedKey = Keyring['inherited'][number];
 
 /** What a clone starts from. */
 interface Origin {

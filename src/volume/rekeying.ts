@@ -4,7 +4,6 @@
  * (docs/cleaning-and-rekey.md).
  */
 import type { KeySource } from '../keys/key-source.ts';
-import { keyringEpochsMax } from '../keys/keyring-format.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import type { DecodedManifest } from '../manifest/manifest-format.ts';
@@ -20,7 +19,7 @@ export async function beginRekey(core: VolumeCore, renewWith: KeySource | undefi
     });
   }
   // Asked first, so that a refusal changes nothing.
-  if (renewWith !== undefined && core.keyring.keyEpochs.length < keyringEpochsMax) await core.keyring.renew(renewWith);
+  if (renewWith !== undefined && !core.keyring.isFull) await core.keyring.renew(renewWith);
   core.keyring.addDataKey();
 }
 

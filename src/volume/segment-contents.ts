@@ -5,7 +5,7 @@
  * Invariant: every unit named here was authenticated as part of this segment, and none is left out; anything else is an
  * error, so that a segment is never taken for empty because its table of contents was changed.
  */
-import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { CaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
 import {
   clearRecordBytes,
@@ -114,9 +114,4 @@ async function walkRecords(handle: SegmentHandle, bytes: number): Promise<Segmen
 
 function tampered(message: string): CaissonError {
   return new CaissonError('integrity', 'unit-tampered', message);
-}
-
-/** Whether an error says that the segment is not what was written, and not just that it cannot be read now. */
-export function isFinding(error: unknown): error is CaissonError {
-  return isCaissonError(error) && (error.kind === 'integrity' || error.code === 'object-missing');
 }
