@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Home } from '../support/caisson.ts';
 import { FakeS3 } from '../support/fake-s3.ts';
+import { requireTool, run } from '../support/tools.ts';
 
 let server: FakeS3;
 before(async () => {
@@ -32,6 +33,44 @@ test('a volume in a bucket is made, listed, verified and removed', async (t) => 
   assert.deepEqual((await home.json(['volume', 'verify', 'data']))['findings'], []);
   await home.json(['volume', 'rm', 'data', '--yes']);
   assert.deepEqual([...server.objects.keys()], ['life/caisson-store']);
+});
+
+test('its snapshots, clones and erasure work in a bucket, and FLUSH waits for it unless told otherwise', async (t) => {
+  if (!requireTool(t, 'qemu-io')) return;
+  const home = homeWith(t, keys);
+  await home.json(create(home, url('bucket/branch')));
+  const details = (await home.json(['volume', 'inspect', 'data', '--unlock'])) as unknown as {
+    sealed: { durability: string };
+  };
+  assert.equal(details.sealed.durability, 'remote');
+  const served = await home.serve(['data']);
+  const patterns = async (uri: string, ...commands: string[]): Promise<void> => {
+    const mode = commands.some((command) => command.startsWith('write')) ? [] : ['-r'];
+    const outcome = await run('qemu-io', [
+      ...mode,
+      '-f',
+      'raw',
+      ...commands.flatMap((command) => ['-c', command]),
+      uri,
+    ]);
+    assert.equal(outcome.status, 0, outcome.output);
+    assert.doesNotMatch(outcome.output, /verification failed/, outcome.output);
+  };
+  const uri = served.ready.volumes[0]?.uri ?? '';
+  await patterns(uri, 'write -P 1 0 64k', 'flush');
+  await home.json(['snapshot', 'create', 'data', 'monday']);
+  await patterns(uri, 'write -P 2 0 64k', 'flush');
+  const old = (await home.json(['attach', 'data@monday'])) as unknown as { uri: string };
+  await patterns(old.uri, 'read -P 1 0 64k');
+  await home.json(['volume', 'clone', 'data', 'test', '--snapshot', 'monday']);
+  const { stdout } = await home.run(['snapshot', 'diff', 'data', 'monday', '--compact']);
+  assert.equal(stdout, '0 65536 data\n');
+  for (const name of ['data@monday', 'data']) await home.json(['detach', name]);
+  await home.json(['volume', 'erase', 'data', '--yes']);
+  const report = await home.json(['volume', 'verify', 'data', '--public']);
+  assert.deepEqual([report['erased'], report['findings']], [true, []]);
+  const clone = (await home.json(['attach', 'test'])) as unknown as { uri: string };
+  await patterns(clone.uri, 'read -P 1 0 64k', 'write -P 3 0 64k', 'flush', 'read -P 3 0 64k');
 });
 
 test('each mistake is named, and says what to do', async (t) => {
