@@ -174,6 +174,30 @@ export const operationSchemas = {
   },
   /** Publishes what was written to an open volume; of any other there is nothing to publish. */
   checkpointVolume: { request: z.strictObject({ name }), response: done, remote: true, progress: false },
+  moveVolume: {
+    request: z.strictObject({
+      ...withKey,
+      store: z.string().max(4096),
+      /** Leaves the objects in the store that the volume left. */
+      keepSource: z.boolean(),
+      /** Formats a block device although something else is on it. */
+      overwriteDevice: z.boolean().optional(),
+    }),
+    response: z.object({
+      name,
+      volumeId,
+      store: z.string(),
+      objectsCopied: z.number(),
+      bytesCopied: byteCount,
+      objectsPresent: z.number(),
+      passes: z.number(),
+      heldMilliseconds: z.number(),
+      removedObjects: z.number(),
+      sourceRemains: z.boolean(),
+    }),
+    remote: true,
+    progress: true,
+  },
   inspectVolume: {
     request: z.strictObject({ ...withKey, unlock: z.boolean() }),
     response: volumeDetails,

@@ -134,6 +134,25 @@ const volumeCommands: readonly CommandSpec[] = [
     load: () => import('./commands/volume-copy.ts'),
   },
   {
+    path: 'volume move',
+    summary: 'take a volume to another store, also while it is mounted and written',
+    arguments: [name],
+    options: [
+      { flags: '--store <url>', description: 'where it goes', isRequired: true },
+      { flags: '--keep-source', description: 'leave the sealed objects in the store that it leaves' },
+      {
+        flags: '--overwrite-device',
+        description: 'make the store on a block device although something else is on it, which is destroyed',
+      },
+      ...keyOptions,
+    ],
+    examples: [
+      'caisson volume move data --store dir:/mnt/bigger',
+      'caisson volume move data --store s3://bucket/volumes --keep-source',
+    ],
+    load: () => import('./commands/volume-move.ts'),
+  },
+  {
     path: 'volume export',
     summary: 'write a sealed backup of a volume, whole or since an earlier one',
     arguments: [name],

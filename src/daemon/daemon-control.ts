@@ -78,7 +78,11 @@ export class DaemonControl {
     const { parts, names, folders } = this.#options;
     const { name, socket, readOnly } = request;
     const { name: volumeName, snapshot } = parseReference(name);
-    const entry = names.find(volumeName);
+    const found = names.find(volumeName);
+    const entry =
+      found.move === undefined || this.host.get(volumeName) !== undefined
+        ? found
+        : await (await import('./moves.ts')).settleMove(this.#options, volumeName, found);
     const credential = request.credential ?? (await credentialOfEntry(parts, name, entry));
     return this.host.attach({
       name,

@@ -37,6 +37,17 @@ export interface Engine {
   /** Reads every block of a volume that is open already; adds to the report what it finds. */
   verifyBlocks(volume: Volume, report: VerifyReport, onProgress: Progress | undefined): Promise<VerifyReport>;
   removeVolume(environment: VolumeEnvironment, volumeId: Uint8Array): Promise<{ removedObjects: number }>;
+  /** Where a volume is whose move was interrupted. */
+  locateMoving(
+    places: { readonly source: Store; readonly target: Store; readonly anchor: VolumeEnvironment['anchor'] },
+    volumeId: Uint8Array,
+  ): Promise<'source' | 'target'>;
+  /** Empties the store that a volume has left. */
+  removeMovedSource(
+    environment: VolumeEnvironment,
+    volumeId: Uint8Array,
+    options: { readonly onProgress: Progress | undefined; readonly signal: AbortSignal | undefined },
+  ): Promise<{ readonly removedObjects: number }>;
   openSnapshot(environment: VolumeEnvironment, options: OpenSnapshotOptions): Promise<Volume>;
   listSnapshots(
     environment: VolumeEnvironment,

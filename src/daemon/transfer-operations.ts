@@ -5,7 +5,7 @@ import type { VolumeAccess } from './volume-access.ts';
 
 type TransferOperations = Pick<
   Operations,
-  'importVolume' | 'copyVolume' | 'exportBackup' | 'importBackup' | 'checkpointVolume'
+  'importVolume' | 'copyVolume' | 'moveVolume' | 'exportBackup' | 'importBackup' | 'checkpointVolume'
 >;
 
 export function transferOperations(context: OperationsContext, volumes: VolumeAccess): TransferOperations {
@@ -23,6 +23,8 @@ export function transferOperations(context: OperationsContext, volumes: VolumeAc
         signal,
       );
     },
+    moveVolume: async (request, onProgress, signal) =>
+      (await import('./moves.ts')).moveVolume(context, volumes, request, onProgress, signal),
     exportBackup: async (request, onProgress, signal) =>
       (await import('./backups/backups.ts')).exportBackup(context, request, onProgress, signal),
     importBackup: async (request, onProgress, signal) =>

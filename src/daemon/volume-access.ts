@@ -49,7 +49,7 @@ export class VolumeAccess {
     act: (volume: Volume, entry: VolumeEntry, opened: OpenEnvironment) => Promise<Value>,
     readOnly = false,
   ): Promise<Value> {
-    const entry = this.#find(name);
+    const entry = await this.settled(name);
     const hosted = this.host?.get(name);
     if (hosted !== undefined) return act(requireVolume(name, hosted.volume), entry, hosted.environment);
     const { parts } = this.#context;
@@ -74,7 +74,7 @@ export class VolumeAccess {
 
   /** For what reads the store beside a writer, or sees to its lock itself. */
   async withStore<Value>(name: string, act: (place: StorePlace) => Promise<Value>): Promise<Value> {
-    const entry = this.#find(name);
+    const entry = await this.settled(name);
     const engine = await this.#context.parts.engine();
     return this.#withEnvironment(entry, ({ environment }) =>
       act({ engine, environment, volumeId: bytesOfId(entry.volumeId) }),
@@ -91,6 +91,19 @@ export class VolumeAccess {
   refuseHeld(name: string, done: string): void {
     const [held] = this.host?.namesOf(this.#context.names.findAny(name).volumeId) ?? [];
     if (held !== undefined) throw this.#heldHere(held, `${held === name ? '' : `${name} `}cannot be ${done}`);
+  }
+
+  /** What only reads beside a writer, and would lose what it reads. */
+  refuseSnapshotsHeld(name: string, done: string): void {
+    const held = this.host?.namesOf(this.#find(name).volumeId).find((other) => other.includes('@'));
+    if (held !== undefined) throw this.#heldHere(held, `${name} cannot be ${done}`);
+  }
+
+  /** The entry of a volume, with the store that it is in even where a move of it was interrupted. */
+  async settled(name: string): Promise<VolumeEntry> {
+    const entry = this.#find(name);
+    if (entry.move === undefined || this.host?.get(name) !== undefined) return entry;
+    return (await import('./moves.ts')).settleMove(this.#context, name, entry);
   }
 
   async publicInfo(name: string): Promise<InspectedVolume> {

@@ -131,6 +131,14 @@ export class VolumeHost {
     });
   }
 
+  /** A volume that is held has moved: from now on it uses this store. False if it is not held here. */
+  replaceEnvironment(name: string, volume: ServedVolume, environment: OpenEnvironment): boolean {
+    const hosted = this.#open.get(name);
+    if (hosted === undefined || hosted.volume !== volume) return false;
+    this.#open.set(name, { ...hosted, environment });
+    return true;
+  }
+
   async detach(name: string): Promise<void> {
     const hosted = this.#open.get(name);
     if (hosted === undefined) {

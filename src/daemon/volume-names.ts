@@ -19,6 +19,13 @@ export interface VolumeEntry {
   readonly root?: string;
   /** An import or a copy that has not ended: the volume does not exist yet, only what was written of it. */
   readonly unfinished?: true;
+  /** A move that has not ended: the volume is in one of the two, or the objects in the first are not all removed. */
+  readonly move?: MoveNote;
+}
+
+export interface MoveNote {
+  readonly from: string;
+  readonly to: string;
 }
 
 /** Runs the change while no other process changes the file. */
@@ -84,14 +91,28 @@ export class VolumeNames {
   }
 
   async replaceKeyHint(name: string, key: VolumeEntry['key']): Promise<void> {
-    await this.#change((volumes) => {
-      const entry = volumes[name];
-      return entry === undefined ? volumes : { ...volumes, [name]: { ...entry, key } };
-    });
+    await this.#changeEntry(name, (entry) => ({ ...entry, key }));
+  }
+
+  /** Before a move's first copy, and with undefined when nothing of it is left to do. */
+  async noteMove(name: string, move: MoveNote | undefined): Promise<void> {
+    await this.#changeEntry(name, ({ move: _, ...entry }) => (move === undefined ? entry : { ...entry, move }));
+  }
+
+  /** The volume is in this store now. */
+  async noteStore(name: string, store: string): Promise<void> {
+    await this.#changeEntry(name, (entry) => ({ ...entry, store }));
   }
 
   async remove(name: string): Promise<void> {
     await this.#change((volumes) => Object.fromEntries(Object.entries(volumes).filter(([other]) => other !== name)));
+  }
+
+  async #changeEntry(name: string, change: (entry: VolumeEntry) => VolumeEntry): Promise<void> {
+    await this.#change((volumes) => {
+      const entry = volumes[name];
+      return entry === undefined ? volumes : { ...volumes, [name]: change(entry) };
+    });
   }
 
   async #change(
@@ -127,7 +148,8 @@ function volumesOf(json: unknown): Record<string, VolumeEntry> | undefined {
 
 function isEntry(entry: unknown): entry is VolumeEntry {
   if (!isRecord(entry)) return false;
-  const { unfinished, root, ...rest } = entry;
+  const { unfinished, root, move, ...rest } = entry;
+  if (move !== undefined && !isMoveNote(move)) return false;
   if (root !== undefined && (typeof root !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(root))) return false;
   if (unfinished !== undefined && unfinished !== true) return false;
   if (!hasExactly(rest, ['store', 'volumeId', 'key'])) return false;
@@ -139,6 +161,10 @@ function isEntry(entry: unknown): entry is VolumeEntry {
     hasExactly(key, key['path'] === undefined ? ['kind'] : ['kind', 'path']) &&
     ['string', 'undefined'].includes(typeof key['path'])
   );
+}
+
+function isMoveNote(move: unknown): boolean {
+  return hasExactly(move, ['from', 'to']) && typeof move['from'] === 'string' && typeof move['to'] === 'string';
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -119,6 +119,8 @@ export class FakeParts implements Parts {
         };
       },
       verifyBlocks: async (_volume, report) => ({ ...report, public: false, unitsChecked: 1 }),
+      locateMoving: async () => 'source',
+      removeMovedSource: async () => ({ removedObjects: 0 }),
       removeVolume: async (_environment, volumeId) => {
         if (this.volumes.get(Buffer.from(volumeId).toString('hex'))?.clones.some((id) => this.volumes.has(id)) === true)
           throw new CaissonError('denied', 'volume-needed', 'clones read objects of this volume');
