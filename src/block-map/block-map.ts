@@ -150,12 +150,12 @@ export class BlockMap {
     const slab = this.pool.slab(leafSlot);
     let at = this.pool.offset(leafSlot) + (block % leafBlocks) * 2;
     const parts = large ? 8 : 1;
+    this.#countOut(slab, at, parts, leaf);
+    this.usage.add(object, parts, leaf);
     for (let part = 0; part < parts; part++) {
-      this.usage.remove(slab[at]!, leaf);
       slab[at++] = object + 1;
       slab[at++] = packLocation(slot, large, part);
     }
-    this.usage.add(object, parts, leaf);
   }
 
   /** Makes [block, block + count) holes or, with `allocated`, zeroes. Both end leaves were prepared. */
@@ -401,10 +401,20 @@ export class BlockMap {
     return leaf >= this.#keepFirst && leaf <= this.#keepLast;
   }
 
-  #countOut(slot: number, leaf: number, firstBlock: number, blocks: number): void {
-    const slab = this.pool.slab(slot);
-    const from = this.pool.offset(slot) + firstBlock * 2;
-    for (let at = from; at < from + blocks * 2; at += 2) this.usage.remove(slab[at]!, leaf);
+  /** What these blocks point at loses them: one step for each run that points at the same object. */
+  #countOut(slab: Uint32Array, from: number, blocks: number, leaf: number): void {
+    let where = slab[from]!;
+    let count = 1;
+    for (let at = from + 2; at < from + blocks * 2; at += 2) {
+      if (slab[at] === where) {
+        count++;
+        continue;
+      }
+      this.usage.remove(where, count, leaf);
+      where = slab[at]!;
+      count = 1;
+    }
+    this.usage.remove(where, count, leaf);
   }
 
   #fillUniform(slot: number, firstBlock: number, blocks: number, zero: boolean): void {
@@ -419,7 +429,7 @@ export class BlockMap {
     const state = this.#uniformState(leaf * leafBlocks + firstBlock);
     if (state !== undefined && state.kind === (allocated ? 'zero' : 'hole')) return;
     const slot = this.#writable(leaf);
-    this.#countOut(slot, leaf, firstBlock, blocks);
+    this.#countOut(this.pool.slab(slot), this.pool.offset(slot) + firstBlock * 2, blocks, leaf);
     this.#fillUniform(slot, firstBlock, blocks, allocated);
   }
 
@@ -434,7 +444,7 @@ export class BlockMap {
     const slot = directory.states[at]!;
     if (slot === state) return;
     if (slot >= 0) {
-      this.#countOut(slot, leaf, 0, leafBlocks);
+      this.#countOut(this.pool.slab(slot), this.pool.offset(slot), leafBlocks, leaf);
       this.#free(slot);
     } else if (slot === LeafState.stored) this.usage.uncountedLeaves++;
     directory.states[at] = state;

@@ -68,14 +68,15 @@ export class UsageTable {
     if (leaf < this.#freshEnd) this.#fresh![object]! += count;
   }
 
-  /** A block of `leaf` no longer points where its map word says. */
-  remove(where: number, leaf: number): void {
+  /** `count` blocks of `leaf` no longer point where their map word says. */
+  remove(where: number, count: number, leaf: number): void {
     // Of `hole` and `zero` neither is the index of an object that has a count.
     const object = where - 1;
     if (where === Where.hole || object >= this.#counts.length) return;
-    if (this.#counts[object]! > 0) this.#counts[object]!--;
+    const before = this.#counts[object]!;
+    this.#counts[object] = before > count ? before - count : 0;
     this.#dirty[object >>> entriesShift] = 1;
-    if (leaf < this.#freshEnd && this.#fresh![object]! > 0) this.#fresh![object]!--;
+    if (leaf < this.#freshEnd) this.#fresh![object] = Math.max(0, this.#fresh![object]! - count);
   }
 
   /** The object left the table: its index may be given to another. */
