@@ -414,7 +414,8 @@ export class SealedVolume implements Volume {
       checkpoint: () => this.checkpoint(),
       unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
       publish: async (act) => {
-        await this.#settled();
+        // Asked again after the wait: whoever waited beside us may have begun one.
+        while (this.#checkpointing !== undefined) await this.#settled();
         this.#checkWritable();
         await this.#startCheckpoint(ManifestKind.move, HeadState.open, {}, () => this.#commitNow().then(act));
       },
