@@ -13,6 +13,8 @@ import { isMainThread, parentPort, Worker, workerData } from 'node:worker_thread
 export interface ProxyCounts {
   /** By method. */
   readonly requests: Readonly<Record<string, number>>;
+  /** How often a request came when none was under way: those that go together are one round trip. */
+  readonly roundTrips: number;
   /** Bodies of requests, bytes. */
   readonly uploadedBytes: number;
   /** Everything that came back, bytes. */
@@ -84,11 +86,19 @@ class Counter {
   #uploadedBytes = 0;
   #downloadedBytes = 0;
   #unseenBytes = 0;
+  #roundTrips = 0;
+  #underWay = 0;
 
   request(method: string, bodyBytes: number): void {
+    if (this.#underWay++ === 0) this.#roundTrips++;
     this.#requests[method] = (this.#requests[method] ?? 0) + 1;
     this.#uploadedBytes += bodyBytes;
     this.#unseenBytes += bodyBytes;
+  }
+
+  /** The answer to a request has begun, or never will. */
+  end(): void {
+    this.#underWay--;
   }
 
   answer(bytes: number): void {
@@ -103,8 +113,14 @@ class Counter {
 
   take(): ProxyCounts {
     const requests = this.#requests;
-    const counts = { requests, uploadedBytes: this.#uploadedBytes, downloadedBytes: this.#downloadedBytes };
+    const counts = {
+      requests,
+      roundTrips: this.#roundTrips,
+      uploadedBytes: this.#uploadedBytes,
+      downloadedBytes: this.#downloadedBytes,
+    };
     this.#requests = {};
+    this.#roundTrips = 0;
     this.#uploadedBytes = 0;
     this.#downloadedBytes = 0;
     return counts;
@@ -119,6 +135,7 @@ class Passage {
   readonly #counter: Counter;
   #head: Buffer = Buffer.alloc(0);
   #bodyBytesLeft = 0;
+  #isUnderWay = false;
 
   constructor(client: Socket, server: Socket, milliseconds: number, counter: Counter) {
     this.#client = client;
@@ -126,6 +143,7 @@ class Passage {
     this.#milliseconds = milliseconds;
     this.#counter = counter;
     const end = (): void => {
+      this.#end();
       client.destroy();
       server.destroy();
     };
@@ -135,6 +153,7 @@ class Passage {
     }
     client.on('data', (piece: Buffer) => this.#take(piece));
     server.on('data', (piece: Buffer) => {
+      this.#end();
       counter.answer(piece.length);
       if (!client.write(piece)) {
         server.pause();
@@ -158,6 +177,7 @@ class Passage {
     const head = this.#head.toString('latin1', 0, end);
     const bodyBytes = Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0);
     this.#counter.request(head.substring(0, head.indexOf(' ')), bodyBytes);
+    this.#isUnderWay = true;
     const whole = this.#head;
     this.#head = Buffer.alloc(0);
     this.#bodyBytesLeft = bodyBytes - (whole.length - end - 4);
@@ -170,6 +190,11 @@ class Passage {
       this.#pass(whole);
       this.#client.resume();
     }, this.#milliseconds);
+  }
+
+  #end(): void {
+    if (this.#isUnderWay) this.#counter.end();
+    this.#isUnderWay = false;
   }
 
   #pass(piece: Buffer): void {

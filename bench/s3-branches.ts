@@ -32,18 +32,25 @@ const roundsMin = 5;
 
 interface Cost {
   readonly milliseconds: number;
+  readonly roundTrips: number;
   readonly requests: number;
 }
+
+type Count = () => Promise<Pick<Cost, 'roundTrips' | 'requests'>>;
 
 export async function branchFigures(context: PartContext): Promise<void> {
   const rounds = Math.max(roundsMin, context.rounds);
   const folder = fs.mkdtempSync(path.join(context.ram, 'branches-'));
   const place = await S3Place.start(context, { bytes: gibibyte, milliseconds: 0, counts: true });
-  const count = async (): Promise<number> => requestCount(await place.proxy.takeCounts());
+  const count: Count = async () => {
+    const counts = await place.proxy.takeCounts();
+    return { roundTrips: counts.roundTrips, requests: requestCount(counts) };
+  };
+  const nothing = async (): Promise<Awaited<ReturnType<Count>>> => ({ roundTrips: 0, requests: 0 });
   try {
     for (const size of sizes) {
       const url = `dir:${path.join(folder, size.name)}`;
-      const near = await costsOf(url, folder, place.keys, size.bytes, rounds, async () => 0);
+      const near = await costsOf(url, folder, place.keys, size.bytes, rounds, nothing);
       const far = await costsOf(place.url(size.name), folder, place.keys, size.bytes, 1, count);
       for (const step of steps) {
         const title = `${step} of a thin volume of ${size.title}`;
@@ -53,11 +60,11 @@ export async function branchFigures(context: PartContext): Promise<void> {
           value: near.get(step)!.milliseconds,
           unit: 'ms',
         });
-        const { requests: value, milliseconds } = far.get(step)!;
-        const note = `${milliseconds.toFixed(1)} ms with the server next door`;
+        const { roundTrips: value, requests, milliseconds } = far.get(step)!;
+        const note = `${requests} requests, ${milliseconds.toFixed(1)} ms with the server next door`;
         context.add({
-          id: `s3-${step}-${size.name}-requests`,
-          title: `${title}, requests over S3`,
+          id: `s3-${step}-${size.name}-round-trips`,
+          title: `${title}, round trips over S3`,
           value,
           unit: 'count',
           note,
@@ -76,7 +83,7 @@ async function costsOf(
   keys: Readonly<Record<string, string>>,
   bytes: number,
   rounds: number,
-  count: () => Promise<number>,
+  count: Count,
 ): Promise<Map<Step, Cost>> {
   const { sealer } = chooseSealer();
   const remote = { spoolFolder: path.join(folder, 'spools'), environment: keys, random: systemRandom };
@@ -93,7 +100,7 @@ async function costsOf(
   return new Map(
     [...all].map(([step, costs]) => [
       step,
-      { milliseconds: median(costs.map((cost) => cost.milliseconds)), requests: costs.at(-1)?.requests ?? 0 },
+      { ...costs.at(-1)!, milliseconds: median(costs.map((cost) => cost.milliseconds)) },
     ]),
   );
 }
@@ -102,14 +109,15 @@ async function roundOf(
   environment: VolumeEnvironment,
   keySource: KeySource,
   bytes: number,
-  count: () => Promise<number>,
+  count: Count,
 ): Promise<Map<Step, Cost>> {
   const costs = new Map<Step, Cost>();
   const timed = async <Value>(step: Step, work: () => Promise<Value>): Promise<Value> => {
     await count();
     const start = performance.now();
     const value = await work();
-    costs.set(step, { milliseconds: performance.now() - start, requests: await count() });
+    const milliseconds = performance.now() - start;
+    costs.set(step, { milliseconds, ...(await count()) });
     return value;
   };
   const options = { size: bytes, protection: 'sealed', durability: 'remote', keySource } as const;

@@ -78,6 +78,25 @@ export const figureTargets: readonly FigureTarget[] = [
   { figure: 'cleaning-space-after', bound: 'at most', value: 1.25 },
   { figure: 'mount-1m-read-ratio', bound: 'at least', value: 0.5 },
   { figure: 'mount-1m-write-ratio', bound: 'at least', value: 0.5 },
+  ...[0, 10].flatMap((milliseconds): FigureTarget[] => [
+    { figure: `s3-1m-write-ratio-${milliseconds}ms`, bound: 'at least', value: 0.8 },
+    { figure: `s3-1m-read-ratio-${milliseconds}ms`, bound: 'at least', value: 0.8 },
+    { figure: `s3-sequential-resident-bytes-${milliseconds}ms`, bound: 'at most', value: 256 * mebibyte },
+    { figure: `s3-open-1tib-resident-bytes-${milliseconds}ms`, bound: 'at most', value: 256 * mebibyte },
+    { figure: `s3-anchored-ratio-${milliseconds}ms`, bound: 'at least', value: 0.85 },
+  ]),
+  // "1 s plus round trips": the round trips are free with the server next door.
+  { figure: 's3-open-1tib-0ms', bound: 'at most', value: 1000 },
+  { figure: 's3-puts-per-gib', bound: 'at most', value: 70 },
+  { figure: 's3-upload-ratio', bound: 'at most', value: 1.1 },
+  { figure: 's3-cleaning-upload-ratio', bound: 'at most', value: 2.5 },
+  { figure: 's3-cleaning-space-ratio', bound: 'at most', value: 1.25 },
+  ...['snapshot', 'clone', 'erase'].flatMap((step) =>
+    ['1gib', '100gib', '10tib'].flatMap((size): FigureTarget[] => [
+      { figure: `s3-${step}-${size}-milliseconds`, bound: 'at most', value: 20 },
+      { figure: `s3-${step}-${size}-round-trips`, bound: 'at most', value: 4 },
+    ]),
+  ),
 ];
 
 export interface Verdict {

@@ -4,10 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Home } from '../support/caisson.ts';
 import { launchRadosgw, serverKeys, serverTools } from '../support/s3-servers.ts';
+import type { S3Server } from '../support/s3-servers.ts';
 import { python, ServedVolume } from '../support/served-volume.ts';
 import { requireFile, requireTool } from '../support/tools.ts';
 
@@ -21,6 +22,10 @@ tuning:
 `;
 const acknowledgedMin = 30;
 const blocksPerFlush = 8;
+
+// Stopped after the daemons, which would wait for it otherwise.
+let server: S3Server | undefined;
+after(() => server?.stop());
 
 /** Eight blocks in flight, a FLUSH, the number of the batch once it was answered; so on until an error. */
 const writer = `
@@ -83,8 +88,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 test('a stalled daemon that goes on after a takeover loses nothing and damages nothing', limit, async (t) => {
   if (!requireTool(t, 'fio', ...serverTools.radosgw) || !requireFile(t, python)) return;
-  const server = await launchRadosgw();
-  t.after(() => server.stop());
+  server = await launchRadosgw();
   await server.makeBucket('volumes');
   const url = server.url('volumes', 'taken');
   const prepareStore = async (home: Home): Promise<string> => {
