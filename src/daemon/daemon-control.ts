@@ -82,7 +82,7 @@ export class DaemonControl {
     const entry =
       found.move === undefined || this.host.get(volumeName) !== undefined
         ? found
-        : await (await import('./moves.ts')).settleMove(this.#options, volumeName, found);
+        : await (await import('./settle-move.ts')).settleMove(this.#options, volumeName, found);
     const credential = request.credential ?? (await credentialOfEntry(parts, name, entry));
     return this.host.attach({
       name,

@@ -125,40 +125,6 @@ async function openTarget(
   return parts.openEnvironment(storeUrl, { create: false, log });
 }
 
-/**
- * Where a volume is whose move was interrupted: in the source until its own head or the anchor says otherwise. The name
- * is put right on the way.
- */
-export async function settleMove(
-  { parts, names, log }: Context,
-  name: string,
-  entry: VolumeEntry,
-): Promise<VolumeEntry> {
-  const { move } = entry;
-  if (move === undefined || entry.store === move.to) return entry;
-  const source = await parts.openEnvironment(move.from, { create: false, log });
-  const place = await closing(
-    () => source.close(),
-    async () => {
-      const target = await parts.openEnvironment(move.to, { create: false, log });
-      return closing(
-        () => target.close(),
-        async () => {
-          const engine = await parts.engine();
-          const { store, anchor } = source.environment;
-          return engine.locateMoving(
-            { source: store, target: target.environment.store, anchor },
-            bytesOfId(entry.volumeId),
-          );
-        },
-      );
-    },
-  );
-  if (place === 'source') return entry;
-  await names.noteStore(name, move.to);
-  return names.find(name);
-}
-
 function servedReadOnly(name: string): CaissonError {
   return new CaissonError('denied', 'volume-read-only', `${name} is served read-only, and a move writes`, {
     remedy: `Close it with "caisson detach ${name}" or "caisson umount ${name}", then move it.`,

@@ -103,7 +103,7 @@ export class VolumeAccess {
   async settled(name: string): Promise<VolumeEntry> {
     const entry = this.#find(name);
     if (entry.move === undefined || this.host?.get(name) !== undefined) return entry;
-    return (await import('./moves.ts')).settleMove(this.#context, name, entry);
+    return (await import('./settle-move.ts')).settleMove(this.#context, name, entry);
   }
 
   async publicInfo(name: string): Promise<InspectedVolume> {

@@ -43,7 +43,7 @@ export function refuseAttached({ table, published, volumeId }: VolumeCore): void
   if (clones.length > 0) {
     const ids = clones.map(({ id }) => toHex(id));
     throw new CaissonError('denied', 'volume-needed', `${ids.length} clones read objects of this volume where it is`, {
-      remedy: `Remove them first, or rekey them, which makes them independent: ${ids.slice(0, 3).join(', ')}.`,
+      remedy: `Remove them first, or rekey them, which makes them independent: ${ids.toSpliced(3).join(', ')}.`,
       details: { clones: ids.length },
     });
   }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { CaissonError, isCaissonError, type ErrorCode } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { Region } from '../lib/region.ts';
-import type { ObjectInfo, Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import { StoreDecorator } from '../../test/sim/lockless-store.ts';
 import { MemoryMedium, MemoryStore } from '../../test/sim/memory-store.ts';
 import { SeededRandom } from '../../test/sim/random.ts';
@@ -45,7 +45,7 @@ async function fill(volume: Volume, seed: number, count: number): Promise<Conten
 
 async function keysOf(store: Store): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of store.list('') as AsyncIterable<ObjectInfo>) keys.push(key);
+  for await (const { key } of store.list('')) keys.push(key);
   return keys.sort();
 }
 

@@ -108,7 +108,7 @@ async function refuseNeeded(store: Store, prefix: string, volumeId: Uint8Array):
   if (clones.length === 0) return false;
   const ids = clones.map(({ id }) => toHex(id));
   throw new CaissonError('denied', 'volume-needed', `${ids.length} clones read objects of this volume`, {
-    remedy: `Remove them first (${ids.slice(0, 3).join(', ')}), or erase this volume: its clones then keep what they need.`,
+    remedy: `Remove them first (${ids.toSpliced(3).join(', ')}), or erase this volume: its clones then keep what they need.`,
     details: { clones: ids.length },
   });
 }
