@@ -96,7 +96,7 @@ export class SimulatedWorld {
       ? await this.#locate(fileSystem, clock, anchor)
       : await this.#openStore(fileSystem, clock, this.folder);
     if (this.isSpoolLost) await this.#loseSpool(local);
-    const store = wrapStore(this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local));
+    const store = wrapStore(this.#placed(fileSystem, local, this.folder));
     const environment = {
       store,
       anchor,
@@ -121,7 +121,15 @@ export class SimulatedWorld {
   }: SimulatedProcess): Promise<{ readonly store: Store; readonly folder: string }> {
     const folder = this.folder === storeFolder ? otherFolder : storeFolder;
     const local = await this.#openStore(fileSystem, clock, folder);
-    return { store: this.#wrapStore(this.plan.isRemote === true ? new RemoteStore(local) : local), folder };
+    return { store: this.#placed(fileSystem, local, folder), folder };
+  }
+
+  #placed(fileSystem: SimulatedFileSystem, local: Store, folder: string): Store {
+    if (this.plan.isRemote !== true) return this.#wrapStore(local);
+    const isFolder = this.plan.store !== 'block';
+    const sync = (key: string): Promise<void> =>
+      isFolder ? fileSystem.syncDirectory(`${folder}/${key.substring(0, key.lastIndexOf('/'))}`) : Promise.resolve();
+    return this.#wrapStore(new RemoteStore(local, sync));
   }
 
   async #locate(fileSystem: SimulatedFileSystem, clock: SimulationClock, anchor: Anchor): Promise<Store> {
