@@ -543,7 +543,16 @@ export class Workload {
 
 /** What ends a move without any fault: the volume goes on where it was. */
 function isMoveEnded(error: unknown): boolean {
-  const codes = ['cancelled', 'timeout', 'volume-needed', 'volume-inherits', 'volume-closed', 'move-outrun'] as const;
+  // A stalled writer that lost the volume may still hold the lock of the store that it had it in.
+  const codes = [
+    'cancelled',
+    'timeout',
+    'volume-needed',
+    'volume-inherits',
+    'volume-closed',
+    'volume-open-elsewhere',
+    'move-outrun',
+  ] as const;
   return codes.some((code) => isCaissonError(error, code));
 }
 
