@@ -199,7 +199,8 @@ export class VolumeHost {
     await attempt(async () => this.#tcp?.remove(hosted.name));
     await attempt(() => hosted.listener.close());
     await attempt(() => hosted.volume.close());
-    await attempt(() => hosted.environment.close());
+    // A move that ended while it was being closed has given it another one.
+    await attempt(() => (this.#open.get(hosted.name) ?? hosted).environment.close());
     this.#open.delete(hosted.name);
     if (failures.length > 0) throw failures[0];
   }
