@@ -159,7 +159,7 @@ async function plainRatesAt(place: S3Place, bytes: number): Promise<Rates> {
   }
 }
 
-/** The write ends with a FLUSH, which at level `remote` is everything on the server; the read is of a new process with an empty cache. */
+/** The write ends with a FLUSH, which at level `remote` is everything on the server, and fio's own start counts with it; the read is of a new process with an empty cache. */
 async function ourRatesAt(place: S3Place, bytes: number): Promise<Rates> {
   const home = await place.home(bytes);
   const job = { blockBytes: mebibyte, depth: 4, bytes };
@@ -169,9 +169,8 @@ async function ourRatesAt(place: S3Place, bytes: number): Promise<Rates> {
     return (bytes * 1000) / (performance.now() - start);
   });
   const read = await place.serving(home, async (served) => {
-    const start = performance.now();
-    await fio(served, { ...job, rw: 'read' });
-    return (bytes * 1000) / (performance.now() - start);
+    const { seconds } = await fio(served, { ...job, rw: 'read' });
+    return bytes / seconds;
   });
   return { write, read };
 }

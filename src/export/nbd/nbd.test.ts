@@ -104,7 +104,7 @@ test('a client that does not read its replies stops being served, and goes on wh
   }
 });
 
-test('while the device is under pressure no request is taken', async (t) => {
+test('while the device is under pressure reads are answered, and nothing that changes it is taken', async (t) => {
   for (const directReads of [true, false]) {
     const { connect, device, server } = await serveMemory(t, { directReads });
     let relieve = (): void => {};
@@ -112,6 +112,10 @@ test('while the device is under pressure no request is taken', async (t) => {
     await client.open('disk');
     device.relief = new Promise((resolve) => (relieve = resolve));
     assert.equal(await client.ask(WRITE, { payload: Buffer.alloc(512) }), 0);
+    client.request(READ, { length: 512 });
+    const { kind, ...read } = await client.reply();
+    assert.deepEqual([kind, 'error' in read && read.error], ['simple', 0]);
+    await client.take(512);
     client.request(WRITE, { payload: Buffer.alloc(mebibyte, 1) });
     client.request(FLUSH);
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -193,6 +193,11 @@ export class Transmission {
         break;
       }
       const command = format.readUint16(bytes, at + format.requestCommandOffset);
+      if (this.#pressed && changesDevice(command)) {
+        this.#metrics.waits.pressure += 1;
+        this.#blocked = true;
+        break;
+      }
       const flags = format.readUint16(bytes, at + format.requestFlagsOffset);
       const offset = format.readUint64(bytes, at + format.requestOffsetOffset);
       const length = format.readUint32(bytes, at + format.requestLengthOffset);
@@ -234,12 +239,11 @@ export class Transmission {
     this.#end = readStart;
   }
 
+  /** Only what changes the device waits for relief: a store that takes nothing must not keep readers waiting. */
   #askPressure(): void {
     const relief = this.#pressed ? undefined : this.#device.pressure();
     if (relief === undefined) return;
-    this.#metrics.waits.pressure += 1;
     this.#pressed = true;
-    this.#blocked = true;
     void relief.then(() => {
       this.#pressed = false;
       this.#unblock();
@@ -248,7 +252,7 @@ export class Transmission {
 
   /** Goes on when nothing that blocked is left. */
   #unblock(): void {
-    if (!this.#blocked || this.#pressed || this.#waitsForBuffers || this.#closed) return;
+    if (!this.#blocked || this.#waitsForBuffers || this.#closed) return;
     if (this.#answers.inFlight >= nbdInFlightCountMax || this.#replies.outstandingBytes > nbdUnsentBytesMax / 2) return;
     this.#blocked = false;
     this.#work();
@@ -532,3 +536,7 @@ export class Transmission {
 
 /** Descriptors of a status answer that must not wait for a buffer. */
 const extentCountWhenShort = 256;
+
+function changesDevice(command: number): boolean {
+  return command === Command.WRITE || command === Command.WRITE_ZEROES || command === Command.TRIM;
+}
