@@ -11,7 +11,7 @@ import { ManifestKind } from '../manifest/manifest-format.ts';
 import { buildManifest, createExact, readManifest, swapHead } from '../manifest/manifest.ts';
 import { manifestKey, volumePrefix } from '../store/paths.ts';
 import { publicInfoFrom } from './describe.ts';
-import { checkSize } from './sealed-volume.ts';
+import { checkSize } from './device-ranges.ts';
 import { durabilityCode } from './volume-core.ts';
 import type { CreateOptions, PublicVolumeInfo, VolumeEnvironment } from './volume-types.ts';
 import { blockBytes } from '../segment/segment-format.ts';

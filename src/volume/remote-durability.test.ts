@@ -4,6 +4,7 @@ import { isCaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
 import type { Store } from '../store/store.ts';
 import { volumePrefix } from '../store/paths.ts';
+import { LocklessStore } from '../../test/sim/lockless-store.ts';
 import { RemoteStore } from '../../test/sim/remote-store.ts';
 import { createTestVolume, type TestVolume } from '../../test/support/test-volume.ts';
 import { openVolume } from './volume.ts';
@@ -34,8 +35,7 @@ async function loseMachine({ environment, volumeId }: TestVolume): Promise<void>
 /** Opens beside the writer, which is as good as dead. */
 async function openElsewhere(subject: TestVolume): Promise<Volume> {
   const { environment, volumeId, keySource } = subject;
-  const store = Object.create(environment.store) as Store;
-  store.lock = () => Promise.resolve({ release: () => Promise.resolve() });
+  const store = new LocklessStore(environment.store);
   return openVolume({ ...environment, store }, { volumeId, keySource });
 }
 

@@ -13,26 +13,24 @@ import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import * as limits from '../lib/limits.ts';
 import type { Region } from '../lib/region.ts';
-import { HeadState } from '../manifest/head-format.ts';
 import { fenced } from '../manifest/manifest.ts';
 import { ManifestKind, PinKind } from '../manifest/manifest-format.ts';
-import type { ManifestState } from '../manifest/state-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { Spool } from '../spool/spool.ts';
-import { segmentKey, spoolName } from '../store/paths.ts';
 import type { Store, WriterLock } from '../store/store.ts';
 import { AnchorKeeper } from './anchor-keeper.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Committer } from './committer.ts';
 import { keySlotsOf, publicInfoOf } from './describe.ts';
+import { checkRange, checkSize, extentsOf, readParts } from './device-ranges.ts';
 import { createClone } from './clone.ts';
 import { findLivingClones, unpinOtherClones } from './clone-pins.ts';
 import { MoveControl } from './move-control.ts';
 import { readPinned } from './pinned-state.ts';
 import { Housekeeping } from './housekeeping.ts';
-import { Publisher, type FinishedSegment, type PublishRequest } from './publisher.ts';
 import { ReadPath } from './read-path.ts';
 import { findSnapshot, pinNextAsSnapshot, snapshotsOf, unpinSnapshot } from './snapshots.ts';
-import { anchorStateOf, swapCoreHead, type VolumeCore } from './volume-core.ts';
+import { anchorStateOf, type VolumeCore } from './volume-core.ts';
 import type {
   CleanOptions,
   CleanReport,
@@ -50,8 +48,7 @@ import type {
   VolumeInfo,
   VolumeStats,
 } from './volume-types.ts';
-import { Uploader } from './uploader.ts';
-import { WriteLog, type LogPosition, type OpenSegment } from './write-log.ts';
+import { WriteLog, type LogPosition } from './write-log.ts';
 import { PieceWrite, WritePath } from './write-path.ts';
 
 export interface SealedVolumeOptions {
@@ -61,9 +58,6 @@ export interface SealedVolumeOptions {
   readonly start: LogPosition;
   readonly recovery: RecoveryReport;
 }
-
-/** What a publication says besides the state. */
-type PublishExtras = Pick<PublishRequest, 'released' | 'mapKeyEpoch'>;
 
 export class SealedVolume implements Volume {
   readonly id: string;
@@ -78,17 +72,10 @@ export class SealedVolume implements Volume {
   readonly #writer: WritePath;
   readonly #anchors: AnchorKeeper;
   readonly #committer: Committer;
-  /** For stores beyond this machine. */
-  #uploader: Uploader | undefined;
-  readonly #publisher: Publisher;
+  readonly #checkpoints: Checkpoints;
   readonly #housekeeping: Housekeeping;
   readonly #moves: MoveControl;
   readonly #resizeListeners = new Set<(size: number) => void>();
-  #finished: FinishedSegment[] = [];
-  #unpublishedBytes = 0;
-  #checkpointing: Promise<void> | undefined;
-  #cancelTimer: (() => void) | undefined;
-  #cancelIdle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
   #failure: CaissonError | undefined;
   #reads = 0;
@@ -97,7 +84,6 @@ export class SealedVolume implements Volume {
   #trims = 0;
   #bytesRead = 0;
   #bytesWritten = 0;
-  #checkpoints = 0;
 
   constructor(options: SealedVolumeOptions) {
     const { core } = options;
@@ -118,7 +104,7 @@ export class SealedVolume implements Volume {
       segmentBytesMax: core.tuning.segmentBytesMax,
       zeroAheadBytes: Math.min(core.tuning.zeroAheadBytes, limits.zeroAheadBytesMax),
       start: options.start,
-      onFinished: (segment) => this.#segmentFinished(segment),
+      onFinished: (segment) => this.#checkpoints.segmentFinished(segment),
     });
     this.#reader = new ReadPath(core.map, core.handles, (segment) => this.#nameOf(segment));
     this.#writer = new WritePath({
@@ -133,13 +119,12 @@ export class SealedVolume implements Volume {
       core.tuning.anchorMilliseconds,
       (error) => this.#anchorFailed(error),
     );
-    this.#uploader = core.environment.store.isRemote ? new Uploader(this.#spool) : undefined;
     const persist = (): Promise<void> => {
-      const uploader = core.durability === 'local' ? undefined : this.#uploader;
+      const uploader = core.durability === 'local' ? undefined : this.#checkpoints.uploader;
       return uploader === undefined ? this.#log.commit() : this.#log.commitByUpload(() => uploader.all());
     };
     this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors, persist);
-    this.#publisher = new Publisher(core);
+    this.#checkpoints = this.#createCheckpoints();
     core.mapRoom.makeRoom = () => this.checkpoint();
     this.#housekeeping = new Housekeeping({
       core,
@@ -148,15 +133,15 @@ export class SealedVolume implements Volume {
       check: () => this.#checkWritable(),
       checkpoint: () => this.checkpoint(),
       publish: (kind, change) =>
-        this.#publishWith(kind, () => {
+        this.#checkpoints.publish(kind, () => {
           change();
           return {};
         }),
-      settled: () => this.#settled(),
+      settled: () => this.#checkpoints.settled(),
       checkFence: () => this.#committer.checkFence(),
       pressure: () => this.#diskPressure(),
       activity: () => ({ requests: this.#requests, bytesWritten: this.#bytesWritten }),
-      unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
+      unpublishedBytes: () => this.#checkpoints.unpublishedBytes + this.#log.openBytes,
       explain: (error) => this.#committer.explain(error),
     });
     this.#moves = this.#moveControl();
@@ -169,25 +154,25 @@ export class SealedVolume implements Volume {
 
   read(offset: number, length: number, target: Region, targetOffset: number): void | Promise<void> {
     this.#checkOpen();
-    this.#checkRange(offset, length);
+    checkRange(offset, length, this.size);
     this.#reads++;
     this.#bytesRead += length;
     if (length === 0) return;
     if (offset % blockBytes === 0 && length % blockBytes === 0)
       return this.#reader.readBlocks(offset / blockBytes, length / blockBytes, target, targetOffset);
-    return this.#readParts(offset, length, target, targetOffset);
+    return readParts(this.#reader, offset, length, target, targetOffset);
   }
 
   write(offset: number, length: number, source: Region, sourceOffset: number, fua: boolean): void | Promise<void> {
     this.#checkWritable();
-    this.#checkRange(offset, length);
+    checkRange(offset, length, this.size);
     this.#noteWrite(length);
     return this.#then(this.#writer.write(offset, length, source, sourceOffset), fua);
   }
 
   beginWrite(offset: number, length: number): BlockWrite {
     this.#checkWritable();
-    this.#checkRange(offset, length);
+    checkRange(offset, length, this.size);
     this.#noteWrite(length);
     const piece = new PieceWrite(this.#writer, offset, length);
     return {
@@ -202,14 +187,14 @@ export class SealedVolume implements Volume {
 
   zero(offset: number, length: number, mayPunch: boolean, fua: boolean): void | Promise<void> {
     this.#checkWritable();
-    this.#checkRange(offset, length);
+    checkRange(offset, length, this.size);
     this.#noteWrite(0);
     return this.#then(this.#writer.zero(offset, length, !mayPunch), fua);
   }
 
   trim(offset: number, length: number, fua: boolean): void | Promise<void> {
     this.#checkWritable();
-    this.#checkRange(offset, length);
+    checkRange(offset, length, this.size);
     this.#trims++;
     this.#noteWrite(0);
     return this.#then(this.#writer.trim(offset, length), fua);
@@ -225,21 +210,15 @@ export class SealedVolume implements Volume {
 
   extents(offset: number, length: number, countMax: number): Extent[] | Promise<Extent[]> {
     this.#checkOpen();
-    this.#checkRange(offset, length);
-    const first = Math.floor(offset / blockBytes);
-    const count = Math.ceil((offset + length) / blockBytes) - first;
-    if (count === 0) return [];
-    const found = this.#core.map.extents(first, count, countMax);
-    return found.length > 0
-      ? this.#clip(found, offset, length)
-      : this.#extentsSlowly(first, count, countMax, offset, length);
+    checkRange(offset, length, this.size);
+    return extentsOf(this.#core.map, offset, length, countMax);
   }
 
   async resize(size: number): Promise<void> {
     this.#checkWritable();
     checkSize(size);
     await this.#writer.resize(size / blockBytes);
-    this.#armTimer();
+    this.#checkpoints.noteChange();
     await this.#commit();
     for (const listener of this.#resizeListeners) listener(size);
   }
@@ -252,10 +231,10 @@ export class SealedVolume implements Volume {
     const { tuning } = this.#core;
     if (this.#spool.bufferedBytes > tuning.spoolBufferBytesMax)
       return this.#spool.drained(tuning.spoolBufferBytesMax / 2);
-    if (this.#core.durability !== 'local' && (this.#uploader?.pendingBytes ?? 0) > limits.uploadPendingBytesMax)
-      return this.#uploader!.next();
-    if (this.#unpublishedBytes > tuning.unpublishedBytesMax && this.#checkpointing !== undefined)
-      return this.#checkpointing.catch(() => undefined);
+    const { uploader, unpublishedBytes, running } = this.#checkpoints;
+    if (this.#core.durability !== 'local' && (uploader?.pendingBytes ?? 0) > limits.uploadPendingBytesMax)
+      return uploader!.next();
+    if (unpublishedBytes > tuning.unpublishedBytesMax && running !== undefined) return running.catch(() => undefined);
     return this.#moves.pressure();
   }
 
@@ -265,9 +244,7 @@ export class SealedVolume implements Volume {
   }
 
   async checkpoint(): Promise<void> {
-    this.#checkWritable();
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    await this.#startCheckpoint(ManifestKind.checkpoint, HeadState.open);
+    await this.#checkpoints.publish(ManifestKind.checkpoint);
   }
 
   info(): VolumeInfo {
@@ -279,7 +256,7 @@ export class SealedVolume implements Volume {
       readOnly: this.readOnly,
       latched: this.#failure?.message,
       sealer: core.keys.sealerName,
-      spoolBytes: this.#unpublishedBytes + this.#log.openBytes,
+      spoolBytes: this.#checkpoints.unpublishedBytes + this.#log.openBytes,
       anchoredSequence: this.#anchors.anchoredSequence,
       sequence: this.#log.sequence,
       keyEpoch: core.keys.keyEpoch,
@@ -313,7 +290,7 @@ export class SealedVolume implements Volume {
       bytesWritten: this.#bytesWritten,
       bytesSealed: this.#log.bytesSealed + this.#log.openBytes,
       syncs: this.#spool.syncCount,
-      checkpoints: this.#checkpoints,
+      checkpoints: this.#checkpoints.count,
       anchorAdvances: this.#anchors.advanceCount,
       mapBytesResident: this.#core.map.residentBytes,
       mapLeavesLoaded: this.#core.map.pool.residentCount,
@@ -340,7 +317,7 @@ export class SealedVolume implements Volume {
   }
 
   async snapshot(name: string): Promise<SnapshotInfo> {
-    await this.#publishWith(ManifestKind.snapshot, () => {
+    await this.#checkpoints.publish(ManifestKind.snapshot, () => {
       pinNextAsSnapshot(this.#core, name);
       return {};
     });
@@ -348,7 +325,7 @@ export class SealedVolume implements Volume {
   }
 
   async removeSnapshot(name: string): Promise<void> {
-    await this.#publishWith(ManifestKind.snapshot, () => ({ released: [unpinSnapshot(this.#core, name)] }));
+    await this.#checkpoints.publish(ManifestKind.snapshot, () => ({ released: [unpinSnapshot(this.#core, name)] }));
   }
 
   snapshots(): readonly SnapshotInfo[] {
@@ -360,7 +337,7 @@ export class SealedVolume implements Volume {
     return createClone(
       this.#core,
       options,
-      (change) => this.#publishWith(ManifestKind.snapshot, change),
+      (change) => this.#checkpoints.publish(ManifestKind.snapshot, change),
       () => this.#committer.checkFence(),
     );
   }
@@ -370,7 +347,7 @@ export class SealedVolume implements Volume {
     const pin = findSnapshot(this.#core.published, name);
     const pinned = await readPinned(this.#core.environment.store, this.#core.volumeId, this.#core.keyring, pin);
     await this.checkpoint();
-    this.#closing ??= this.#close(() => this.#rollBackTo({ number: pin.number, state: pinned.state }));
+    this.#closing ??= this.#close(() => this.#checkpoints.rollBackTo({ number: pin.number, state: pinned.state }));
     await this.#closing;
   }
 
@@ -379,7 +356,7 @@ export class SealedVolume implements Volume {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close(() => this.#closeCleanly());
+    this.#closing ??= this.#close(() => this.#checkpoints.close());
     return this.#closing;
   }
 
@@ -390,18 +367,28 @@ export class SealedVolume implements Volume {
     if (cloneCount === 0) return;
     const living = await findLivingClones(environment.store, published.pins);
     if (living.length === cloneCount) return;
-    await this.#publishWith(ManifestKind.snapshot, () => {
+    await this.#checkpoints.publish(ManifestKind.snapshot, () => {
       unpinOtherClones(this.#core, living);
       return {};
     });
   }
 
-  /** Publishes with changed pins; `change` runs in the turn in which the state is frozen. */
-  async #publishWith(kind: ManifestKind, change: () => PublishExtras): Promise<void> {
-    this.#checkWritable();
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    this.#checkWritable();
-    await this.#startCheckpoint(kind, HeadState.open, change());
+  #createCheckpoints(): Checkpoints {
+    return new Checkpoints({
+      core: this.#core,
+      spool: this.#spool,
+      log: this.#log,
+      anchors: this.#anchors,
+      committer: this.#committer,
+      commitNow: () => this.#commitNow(),
+      requests: () => this.#requests,
+      check: () => this.#checkWritable(),
+      isOver: () => this.#failure !== undefined || this.#closing !== undefined,
+      isClosing: () => this.#closing !== undefined,
+      latch: (error) => this.#latch(error),
+      takeEmptied: () => this.#housekeeping.takeEmptied(),
+      onChange: () => this.#housekeeping.wake(),
+    });
   }
 
   #moveControl(): MoveControl {
@@ -412,160 +399,30 @@ export class SealedVolume implements Volume {
       lock: () => this.#lock,
       check: () => this.#checkWritable(),
       checkpoint: () => this.checkpoint(),
-      unpublishedBytes: () => this.#unpublishedBytes + this.#log.openBytes,
-      publish: async (act) => {
-        // Asked again after the wait: whoever waited beside us may have begun one.
-        while (this.#checkpointing !== undefined) await this.#settled();
-        this.#checkWritable();
-        await this.#startCheckpoint(ManifestKind.move, HeadState.open, {}, () => this.#commitNow().then(act));
-      },
+      unpublishedBytes: () => this.#checkpoints.unpublishedBytes + this.#log.openBytes,
+      publish: (act) => this.#checkpoints.publishAnd(ManifestKind.move, () => this.#commitNow().then(act)),
       anchor: (epoch) =>
         this.#anchors.advance({ ...anchorStateOf(core, this.#log.durableSequence, this.#log.durableChain), epoch }),
       onSwitched: (lock) => {
         this.#lock = lock;
-        this.#uploader = core.environment.store.isRemote ? new Uploader(this.#spool) : undefined;
+        this.#checkpoints.storeChanged();
       },
-      latch: (error) => this.#latch(error),
+      latch: (error) => void this.#latch(error),
       sweep: () => this.#housekeeping.sweep(),
     });
-  }
-
-  async #rollBackTo(pinned: { readonly number: number; readonly state: ManifestState }): Promise<void> {
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    // Writes that were answered after the last checkpoint end here, as the owner wants it.
-    this.#log.rotate();
-    await this.#commitNow();
-    for (const segment of this.#finished) segment.release();
-    await this.#publisher.publishRollback(this.#requestOf(ManifestKind.rollback, HeadState.closed, []), pinned);
   }
 
   async #changeKeyring(change: (keyring: VolumeCore['keyring']) => Promise<number>): Promise<KeySlotInfo> {
     this.#checkWritable();
     const id = await change(this.#core.keyring);
     // The keyring lives in the manifest: publish one, with whatever else is due.
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    await this.#startCheckpoint(ManifestKind.keyring, HeadState.open);
+    await this.#checkpoints.publish(ManifestKind.keyring);
     const slots = keySlotsOf(this.#core.keyring.encode());
     return slots.find((slot) => slot.slot === id) ?? slots[0]!;
   }
 
-  async #settled(): Promise<void> {
-    while (this.#checkpointing !== undefined) await this.#checkpointing.catch(() => undefined);
-  }
-
-  /** Publishes what is finished plus the open segment; the caller made sure that none is running. */
-  #startCheckpoint(
-    kind: ManifestKind,
-    headState: HeadState,
-    extras: PublishExtras = {},
-    act: () => Promise<void> = () => Promise.resolve(),
-  ): Promise<void> {
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
-    this.#cancelIdle?.();
-    this.#cancelIdle = undefined;
-    this.#log.rotate();
-    const segments = this.#finished;
-    this.#finished = [];
-    const running = this.#publisher
-      .publish({ ...this.#requestOf(kind, headState, segments), emptied: this.#housekeeping.takeEmptied(), ...extras })
-      .then(() => {
-        this.#checkpoints++;
-        for (const segment of segments) this.#unpublishedBytes -= segment.bytes;
-        this.#housekeeping.wake();
-      })
-      .catch(async (error: unknown) => {
-        const reason = await this.#committer.explain(error);
-        this.#latch(reason);
-        throw this.#failure ?? reason;
-      })
-      .then(act)
-      .finally(() => {
-        if (this.#checkpointing === running) this.#checkpointing = undefined;
-      });
-    this.#checkpointing = running;
-    return running;
-  }
-
-  #requestOf(kind: ManifestKind, headState: HeadState, segments: readonly FinishedSegment[]): PublishRequest {
-    return {
-      kind,
-      headState,
-      position: this.#log.position,
-      segments,
-      commit: () => this.#commitNow(),
-      swap: (swap) => this.#committer.whileSwapping(swap),
-      anchor: () => this.#anchors.advance(anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain)),
-    };
-  }
-
   get #requests(): number {
     return this.#reads + this.#writes + this.#flushes;
-  }
-
-  #segmentFinished(segment: OpenSegment): void {
-    const core = this.#core;
-    const bytes = segment.writer.position;
-    const name = spoolName(segment.writer.segmentId);
-    this.#finished.push({
-      index: segment.index,
-      segmentId: segment.writer.segmentId,
-      spoolName: name,
-      bytes,
-      ...this.#upload(segment, bytes),
-      digest: () => core.digester.digest(core.prefix, name, bytes),
-      release: () => this.#releaseSegment(segment),
-    });
-    this.#unpublishedBytes += bytes;
-    const { checkpointBytes, unpublishedBytesMax } = core.tuning;
-    // In a turn of its own: a segment fills up in the middle of a write.
-    if (this.#unpublishedBytes >= unpublishedBytesMax / 2) queueMicrotask(() => this.#checkpointInBackground());
-    else if (this.#unpublishedBytes >= checkpointBytes) this.#checkpointWhenIdle();
-    this.#housekeeping.wake();
-  }
-
-  #upload(segment: OpenSegment, bytes: number): { readonly uploaded?: Promise<void> } {
-    if (this.#uploader === undefined) return {};
-    const { area, prefix } = this.#core;
-    const { segmentId } = segment.writer;
-    const uploaded = this.#uploader.add(segment.entry, bytes, () =>
-      area.publish(spoolName(segmentId), segmentKey(prefix, segmentId)),
-    );
-    uploaded.catch(() => undefined); // told to whoever needs the segment on the store
-    return { uploaded };
-  }
-
-  /**
-   * Hashing what is published costs about as much processor time as writing it did: it waits for a
-   * second without requests, or until so much has gathered that recovery would take long.
-   */
-  #checkpointWhenIdle(): void {
-    const { clock } = this.#core.environment;
-    const requestsBefore = this.#requests;
-    this.#cancelIdle ??= clock.after(limits.idleMilliseconds, () => {
-      this.#cancelIdle = undefined;
-      if (this.#requests === requestsBefore) this.#checkpointInBackground();
-      else if (this.#closing === undefined) this.#checkpointWhenIdle();
-    });
-  }
-
-  #releaseSegment(segment: OpenSegment): void {
-    this.#spool.forget(segment.entry);
-    this.#core.handles.release(segment.handle);
-  }
-
-  #checkpointInBackground(): void {
-    if (this.#checkpointing !== undefined || this.#failure !== undefined || this.#closing !== undefined) return;
-    this.#startCheckpoint(ManifestKind.checkpoint, HeadState.open).catch(() => undefined);
-  }
-
-  /** The first change starts the clock of the next checkpoint. */
-  #armTimer(): void {
-    const { environment, tuning } = this.#core;
-    this.#cancelTimer ??= environment.clock.after(tuning.checkpointMilliseconds, () => {
-      this.#cancelTimer = undefined;
-      this.#checkpointInBackground();
-    });
   }
 
   #commit(): Promise<void> {
@@ -577,14 +434,12 @@ export class SealedVolume implements Volume {
     try {
       await this.#committer.commit();
     } catch (error) {
-      this.#latch(error);
-      throw this.#failure ?? error;
+      throw this.#latch(error);
     }
   }
 
   async #close(last: () => Promise<void>): Promise<void> {
-    this.#cancelTimer?.();
-    this.#cancelIdle?.();
+    this.#checkpoints.stopTimers();
     const isLatched = this.#failure !== undefined;
     try {
       await this.#moves.stop();
@@ -601,64 +456,6 @@ export class SealedVolume implements Volume {
     }
   }
 
-  async #closeCleanly(): Promise<void> {
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    const changed = this.#finished.length > 0 || this.#log.openBytes > 0;
-    if (changed) await this.#startCheckpoint(ManifestKind.close, HeadState.closed);
-    else
-      await this.#committer.whileSwapping(() =>
-        swapCoreHead(this.#core, HeadState.closed, this.#core.published.number, this.#core.published.digest),
-      );
-  }
-
-  async #readParts(offset: number, length: number, target: Region, targetOffset: number): Promise<void> {
-    const stepBlocks = 256;
-    const scratch = this.#reader.acquire();
-    try {
-      let done = 0;
-      while (done < length) {
-        const at = offset + done;
-        const first = Math.floor(at / blockBytes);
-        const inBlock = at - first * blockBytes;
-        const count = Math.min(length - done, stepBlocks * blockBytes - inBlock);
-        await this.#reader.readBlocks(first, Math.ceil((inBlock + count) / blockBytes), scratch, 0);
-        target.bytes.set(scratch.bytes.subarray(inBlock, inBlock + count), targetOffset + done);
-        done += count;
-      }
-    } finally {
-      this.#reader.release(scratch);
-    }
-  }
-
-  async #extentsSlowly(
-    first: number,
-    count: number,
-    countMax: number,
-    offset: number,
-    length: number,
-  ): Promise<Extent[]> {
-    const preparing = this.#core.map.prepare(first, 1, false);
-    if (preparing !== undefined) await preparing;
-    return this.#clip(this.#core.map.extents(first, count, countMax), offset, length);
-  }
-
-  /** Block extents cut to the bytes asked for. */
-  #clip(
-    found: readonly { readonly blocks: number; readonly kind: 'data' | 'hole' | 'zero' }[],
-    offset: number,
-    length: number,
-  ): Extent[] {
-    const result: Extent[] = [];
-    let at = Math.floor(offset / blockBytes) * blockBytes;
-    for (const extent of found) {
-      const end = Math.min(at + extent.blocks * blockBytes, offset + length);
-      const start = Math.max(at, offset);
-      if (end > start) result.push({ length: end - start, hole: extent.kind === 'hole', zero: extent.kind !== 'data' });
-      at += extent.blocks * blockBytes;
-    }
-    return result;
-  }
-
   #then(done: void | Promise<void>, fua: boolean): void | Promise<void> {
     if (!fua) return done;
     return done === undefined ? this.#commit() : done.then(() => this.#commit());
@@ -667,7 +464,7 @@ export class SealedVolume implements Volume {
   #noteWrite(length: number): void {
     this.#writes++;
     this.#bytesWritten += length;
-    if (this.#cancelTimer === undefined) this.#armTimer();
+    this.#checkpoints.noteChange();
   }
 
   #anchorFailed(error: unknown): void {
@@ -692,17 +489,9 @@ export class SealedVolume implements Volume {
     if (this.#failure !== undefined) throw this.#latchedError();
   }
 
-  #checkRange(offset: number, length: number): void {
-    if (offset >= 0 && length >= 0 && offset + length <= this.size) return;
-    throw new CaissonError(
-      'invalid',
-      'range-outside',
-      `bytes ${offset} to ${offset + length} reach beyond the volume's ${this.size}`,
-    );
-  }
-
-  #latch(error: unknown): void {
-    if (this.#failure !== undefined) return;
+  /** The first failure stays; returns it. */
+  #latch(error: unknown): CaissonError {
+    if (this.#failure !== undefined) return this.#failure;
     this.#failure =
       error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the volume failed', { cause: error });
     this.#spool.fail(this.#failure);
@@ -710,6 +499,7 @@ export class SealedVolume implements Volume {
       error: this.#failure.message,
       code: this.#failure.code,
     });
+    return this.#failure;
   }
 
   #latchedError(): CaissonError {
@@ -724,14 +514,5 @@ export class SealedVolume implements Volume {
         cause: failure,
       },
     );
-  }
-}
-
-export function checkSize(size: number): void {
-  if (!Number.isSafeInteger(size) || size <= 0 || size % blockBytes !== 0 || size > limits.volumeBytesMax) {
-    throw new CaissonError('invalid', 'size-invalid', `a volume of ${size} bytes is impossible`, {
-      remedy: `Give a positive multiple of ${blockBytes} bytes, at most ${limits.volumeBytesMax}.`,
-      details: { size, blockBytes, limit: limits.volumeBytesMax },
-    });
   }
 }
