@@ -72,7 +72,7 @@ export function requestCount({ requests }: ProxyCounts): number {
 
 function nextMessage<Message>(worker: Worker): Promise<Message> {
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown): void => reject(error as Error);
+    const fail = (error: Error): void => reject(error);
     worker.once('error', fail);
     worker.once('message', (message: Message) => {
       worker.off('error', fail);
@@ -137,7 +137,11 @@ class Passage {
   #bodyBytesLeft = 0;
   #isUnderWay = false;
 
-  constructor(client: Socket, server: Socket, milliseconds: number, counter: Counter) {
+  static open(client: Socket, server: Socket, milliseconds: number, counter: Counter): Passage {
+    return new Passage(client, server, milliseconds, counter);
+  }
+
+  private constructor(client: Socket, server: Socket, milliseconds: number, counter: Counter) {
     this.#client = client;
     this.#server = server;
     this.#milliseconds = milliseconds;
@@ -207,7 +211,7 @@ class Passage {
 function serve({ host, port, milliseconds }: ProxyOptions): void {
   const counter = new Counter();
   const listener = net.createServer((client) => {
-    new Passage(client, net.connect(port, host), milliseconds, counter);
+    Passage.open(client, net.connect(port, host), milliseconds, counter);
   });
   parentPort?.on('message', (message: 'take' | 'look') => {
     parentPort?.postMessage(message === 'take' ? counter.take() : counter.look());

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { Home } from '../support/caisson.ts';
-import { launchRadosgw, serverKeys, serverTools } from '../support/s3-servers.ts';
+import type { Home } from '../support/caisson.ts';
+import { serverKeys, startRadosgw } from '../support/s3-servers.ts';
 import type { S3Server } from '../support/s3-servers.ts';
 import { python, ServedVolume } from '../support/served-volume.ts';
 import { requireFile, requireTool } from '../support/tools.ts';
@@ -87,8 +87,9 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 test('a stalled daemon that goes on after a takeover loses nothing and damages nothing', limit, async (t) => {
-  if (!requireTool(t, 'fio', ...serverTools.radosgw) || !requireFile(t, python)) return;
-  server = await launchRadosgw();
+  if (!requireTool(t, 'fio') || !requireFile(t, python)) return;
+  server = await startRadosgw(t);
+  if (server === undefined) return;
   await server.makeBucket('volumes');
   const url = server.url('volumes', 'taken');
   const prepareStore = async (home: Home): Promise<string> => {

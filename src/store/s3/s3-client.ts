@@ -99,7 +99,8 @@ export class S3Client {
     try {
       return foundOf(await this.#repeated(request));
     } catch (error) {
-      if (!(error instanceof S3Refusal) || error.code !== '' || ![400, 401, 403, 404].includes(error.status)) throw error;
+      if (!(error instanceof S3Refusal) || error.code !== '' || ![400, 401, 403, 404].includes(error.status))
+        throw error;
     }
     // The answer to HEAD has no body, so a refusal does not say why (403), or what is missing (404); that of GET does.
     await this.#repeated({ method: 'GET', key, headers: { range: 'bytes=0-0' } }).catch((error: unknown) => {
