@@ -96,7 +96,10 @@ export class VolumeNames {
 
   /** Before a move's first copy, and with undefined when nothing of it is left to do. */
   async noteMove(name: string, move: MoveNote | undefined): Promise<void> {
-    await this.#changeEntry(name, ({ move: _, ...entry }) => (move === undefined ? entry : { ...entry, move }));
+    await this.#changeEntry(name, ({ ...entry }) => {
+      delete entry.move;
+      return move === undefined ? entry : { ...entry, move };
+    });
   }
 
   /** The volume is in this store now. */

@@ -18,7 +18,12 @@ const bootMagicAt = 510;
 export async function sectorBytesFor(device: BlockDevice): Promise<number> {
   if (device.size < probeBytes) return smallSectorBytes;
   const region = new Region(probeBytes);
-  await device.read(0, probeBytes, region, 0);
+  try {
+    await device.read(0, probeBytes, region, 0);
+  } catch {
+    // What cannot be read is found, and said, by the look for a file system that follows.
+    return device.blockSize;
+  }
   return hasSmallBlocks(region.bytes) ? smallSectorBytes : device.blockSize;
 }
 
