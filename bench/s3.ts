@@ -305,6 +305,7 @@ async function measureAnchored(context: PartContext): Promise<void> {
       const bytes = volumeBytesOf(context);
       const homes = [await place.home(bytes, 'remote'), await place.home(bytes, 'anchored')] as const;
       const ratios: number[] = [];
+      const all: string[] = [];
       await place.serving(homes[0], (remote) =>
         place.serving(homes[1], async (anchored) => {
           for (let round = 0; round < roundsOf(context); round++) {
@@ -314,6 +315,7 @@ async function measureAnchored(context: PartContext): Promise<void> {
               rates.set(served, operations / seconds);
             }
             ratios.push(rates.get(anchored)! / rates.get(remote)!);
+            all.push(`${rates.get(anchored)!.toFixed(0)} by ${rates.get(remote)!.toFixed(0)}`);
           }
         }),
       );
@@ -322,6 +324,7 @@ async function measureAnchored(context: PartContext): Promise<void> {
         title: `anchored by remote, 4 KiB random write, FLUSH every 64, ${milliseconds} ms away`,
         value: median(ratios),
         unit: 'ratio',
+        note: `op/s: ${all.join(', ')}`,
       });
     });
   }
@@ -332,9 +335,9 @@ const overwrites = 3;
 
 /** Of the last overwrite, after the first ones brought it to its steady state. */
 async function measureCleaning(context: PartContext): Promise<void> {
-  const bytes = Math.min(volumeBytesOf(context), gibibyte);
+  const bytes = Math.min(volumeBytesOf(context), gibibyte / 2);
   const liveBytes = Math.floor((bytes * liveShare) / mebibyte) * mebibyte;
-  await withPlace(context, { bytes: 6 * bytes, milliseconds: 0, counts: true }, async (place) => {
+  await withPlace(context, { bytes: 10 * bytes, milliseconds: 0, counts: true }, async (place) => {
     const home = await place.home(bytes);
     await place.serving(home, async (served) => {
       const job = { rw: 'randwrite', blockBytes: 4096, depth: 32, bytes: liveBytes } as const;
