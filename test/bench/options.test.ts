@@ -32,6 +32,7 @@ for (const [parameters, complaint] of [
   [['--seconds', 'many'], /--seconds is a whole number/],
   [['--size', '1MiB'], /--size is at least 16MiB/],
   [['-o', 'xml'], /json or text/],
+  [['--s3-server', 'minio'], /radosgw or versitygw/],
   [['--only', '('], /regular expression/],
   [['--fast'], /--fast/],
 ] as const) {
