@@ -135,11 +135,16 @@ export class ObjectTable {
     this.#dirtyPages.add(pageOf(index));
   }
 
-  /** The newest state becomes that of manifest `number`, which is pinned: what lived then lives again, nothing else. */
-  rollBackTo(number: number): void {
+  /**
+   * The newest state becomes that of manifest `number`, which is pinned: what lived then lives again, nothing else.
+   * After an earlier rollback a life may span a time in which the object was not needed, so the map objects of that
+   * state are given; of segments one too many is found by cleaning.
+   */
+  rollBackTo(number: number, mapObjects: ReadonlySet<number>): void {
     this.#entries.forEach((entry, index) => {
       if (entry?.published !== true || entry.kind === ObjectKind.catalog) return;
-      const lives = entry.birth <= number && (entry.death === 0 || entry.death > number);
+      const isWithin = entry.birth <= number && (entry.death === 0 || entry.death > number);
+      const lives = isWithin && (entry.kind !== ObjectKind.map || mapObjects.has(index));
       if (lives && entry.death !== 0) {
         entry.death = 0;
         this.#dirtyPages.add(pageOf(index));

@@ -131,7 +131,7 @@ export class Publisher {
     pinned: { readonly number: number; readonly state: ManifestState },
   ): Promise<void> {
     const core = this.#core;
-    core.table.rollBackTo(pinned.number);
+    core.table.rollBackTo(pinned.number, new Set(pinned.state.pageCounts.map(([object]) => object)));
     const { state } = pinned;
     const replaced = await this.#publishState(request, {
       ...state,
