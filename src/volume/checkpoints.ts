@@ -200,7 +200,8 @@ export class Checkpoints {
       headState,
       position: log.position,
       segments,
-      commit: commitNow,
+      // With nothing to make durable there is nothing to ask the store: the swap of the head is the fence then.
+      commit: () => (segments.length === 0 && log.sequence === log.durableSequence ? Promise.resolve() : commitNow()),
       swap: (swap) => committer.whileSwapping(swap),
       anchor: () => anchors.advance(anchorStateOf(this.#core, log.durableSequence, log.durableChain)),
     };
