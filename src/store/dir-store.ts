@@ -20,6 +20,7 @@ import * as limits from '../lib/limits.ts';
 import { openMarker } from './dir-marker.ts';
 import { DirSpool } from './dir-spool.ts';
 import { TemporaryFiles } from './dir-temporary.ts';
+import { openElsewhere } from './file-errors.ts';
 import { FileReader } from './file-reader.ts';
 import type { FileLock, FileSystem } from './file-system.ts';
 import { checkKey, checkPrefix, checkVolumePrefix, isKeyWord, isReserved } from './paths.ts';
@@ -168,17 +169,7 @@ class DirStore implements Store {
     this.#checkOpen();
     const path = `${this.#root}/${volumePrefix}lock`;
     const lock = await this.#inFolderOf(path, () => this.#fileSystem.lock(path));
-    if (lock === undefined) {
-      throw new CaissonError(
-        'transient',
-        'volume-open-elsewhere',
-        'another process on this machine has the volume open for writing',
-        {
-          remedy: 'Close the volume there first, or open it read-only here.',
-          details: { path },
-        },
-      );
-    }
+    if (lock === undefined) throw openElsewhere(path);
     try {
       await this.#temporary.sweep();
     } catch (error) {

@@ -51,3 +51,16 @@ export function fileError(error: unknown, operation: string, path: string): Cais
       );
   }
 }
+
+/** Somebody on this machine holds the lock of a volume. */
+export function openElsewhere(path: string): CaissonError {
+  return new CaissonError(
+    'transient',
+    'volume-open-elsewhere',
+    'another process on this machine has the volume open for writing',
+    {
+      remedy: 'Close the volume there first, or open it read-only here.',
+      details: { path },
+    },
+  );
+}

@@ -5,9 +5,10 @@
  * Invariant: nothing here is removed but by its owner's `remove`; a spool file may be the only copy
  * of acknowledged data.
  */
-import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { isCaissonError } from '../lib/errors.ts';
 import { storeFolderAttemptsMax } from '../lib/limits.ts';
 import { DirSpool } from './dir-spool.ts';
+import { openElsewhere } from './file-errors.ts';
 import type { FileLock, FileSystem } from './file-system.ts';
 import { checkKey, checkVolumePrefix } from './paths.ts';
 import type { ObjectInfo, ObjectReader, SpoolArea, SpoolFile, WriterLock } from './store.ts';
@@ -37,17 +38,7 @@ export class LocalSpool {
     checkVolumePrefix(volumePrefix);
     const path = `${this.#root}/${volumePrefix}lock`;
     const lock = await this.#inFolderOf(path, () => this.#fileSystem.lock(path));
-    if (lock === undefined) {
-      throw new CaissonError(
-        'transient',
-        'volume-open-elsewhere',
-        'another process on this machine has the volume open for writing',
-        {
-          remedy: 'Close the volume there first, or open it read-only here.',
-          details: { path },
-        },
-      );
-    }
+    if (lock === undefined) throw openElsewhere(path);
     let released: Promise<void> | undefined;
     return { release: () => (released ??= this.#unlock(`${this.#root}/${volumePrefix}`, path, lock)) };
   }

@@ -7,24 +7,21 @@
  * keyring opens nothing that the parent writes later); then the clone's manifest; then its head. A crash in between
  * leaves a pin that the parent's next opening takes away.
  */
-import { equalBytes, sha256 } from '../crypto/digest.ts';
-import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
+import { equalBytes } from '../crypto/digest.ts';
+import { volumeIdFromPublicKey } from '../crypto/signature.ts';
 import { createKeyring, type Keyring } from '../keys/keyring.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
-import { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind, PinKind, type CatalogReference, type Parent } from '../manifest/manifest-format.ts';
-import { buildManifest, checkManifest, createExact, swapHead } from '../manifest/manifest.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
-import { headKey, manifestKey, volumePrefix } from '../store/paths.ts';
 import { publicInfoFrom } from './describe.ts';
+import { publishFirst } from './first-manifest.ts';
 import { readPinned } from './pinned-state.ts';
 import { addPin, findSnapshot } from './snapshots.ts';
 import { durabilityCode, type VolumeCore } from './volume-core.ts';
 import type { CloneOptions, PublicVolumeInfo } from './volume-types.ts';
 
 const noDigest = new Uint8Array(32);
-const noChain = new Uint8Array(16);
 
 /** Publishes a manifest; `change` runs in the turn in which its state is frozen. */
 export type PublishPins = (change: () => { readonly mapKeyEpoch?: number }) => Promise<void>;
@@ -96,64 +93,20 @@ export async function createClone(
 async function publishClone(
   core: VolumeCore,
   keyring: Keyring,
-  origin: Origin,
+  { parent, catalog, state }: Origin,
   checkFence: () => Promise<void>,
 ): Promise<PublicVolumeInfo> {
-  const { store, random, clock, anchor } = core.environment;
-  const { volumeId } = keyring;
-  const prefix = volumePrefix(volumeId);
-  const signingKey = signingKeyFromSeed(keyring.signingSeed);
-  const fields = {
+  const { blockCount, root, pageCounts, usage } = state;
+  const first = {
     kind: ManifestKind.clone,
     protection: core.keys.protectionCode,
-    volumeId,
-    number: 0,
-    epoch: 1,
-    previousDigest: noDigest,
-    writerKey: signingKey.publicKey,
-    floor: 0,
-    time: clock.wall(),
-    parent: origin.parent,
-    keyring: keyring.encode(),
-    pins: [],
-    catalog: origin.catalog,
-    added: [],
-    dropped: [],
-    salt: random.bytes(16),
+    parent,
+    catalog,
+    state: { blockCount, root, pageCounts, usage, durability: durabilityCode(core.durability) },
   };
-  const state = {
-    ...origin.state,
-    durability: durabilityCode(core.durability),
-    sequence: 0,
-    chain: noChain,
-    nextOrdinal: 0,
-    keyEpoch: keyring.currentKeyEpoch,
-    rekeyBelow: 0,
-    snapshots: [],
-  };
-  const bytes = buildManifest(fields, state, keyring.dataKey(keyring.currentKeyEpoch), signingKey);
-  const digest = sha256(bytes);
-  await createExact(store, manifestKey(prefix, 0, digest), bytes);
-  const head = {
-    state: HeadState.closed,
-    volumeId,
-    epoch: 1,
-    number: 0,
-    manifestDigest: digest,
-    holder: random.bytes(16),
-    writerKey: signingKey.publicKey,
-  };
-  await swapHead(store, prefix, null, head, signingKey);
   // A writer that took the parent over before the clone's head was there may have taken the pin away.
-  try {
-    await checkFence();
-  } catch (error) {
-    await store.remove(headKey(prefix));
-    throw error;
-  }
-  await anchor.advance({ volumeId, epoch: 1, manifestNumber: 0, manifestDigest: digest, sequence: 0, chain: noChain });
-  const read = checkManifest(bytes, digest, volumeId, 'clone');
-  return publicInfoFrom(read.manifest, digest, core.table.totals());
+  const { manifest, digest } = await publishFirst(core.environment, keyring, first, checkFence);
+  return publicInfoFrom(manifest, digest, core.table.totals());
 }
 
 /** A rekey that began while the clone's keyring was made seals under a key that the keyring does not have. */
