@@ -6,7 +6,7 @@
  * Invariant: what a publication states is frozen in the turn in which it starts; changes of pins and keys that
  * belong to it are made in that very turn.
  */
-import type { CaissonError } from '../lib/errors.ts';
+import { isCaissonError, type CaissonError } from '../lib/errors.ts';
 import * as limits from '../lib/limits.ts';
 import { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind } from '../manifest/manifest-format.ts';
@@ -209,12 +209,17 @@ export class Checkpoints {
 
   #upload(segment: OpenSegment, bytes: number): { readonly uploaded?: Promise<void> } {
     if (this.#uploader === undefined) return {};
-    const { area, prefix } = this.#core;
+    const { area, prefix, durability } = this.#core;
     const { segmentId } = segment.writer;
-    const uploaded = this.#uploader.add(segment.entry, bytes, () =>
-      area.publish(spoolName(segmentId), segmentKey(prefix, segmentId)),
-    );
-    uploaded.catch(() => undefined); // told to whoever needs the segment on the store
+    const uploaded = this.#uploader.add(segment.entry, bytes, async () => {
+      // At level `local` this disk answers for the bytes: it is asked before anybody else touches the file.
+      if (durability === 'local') await this.#options.spool.commit();
+      await area.publish(spoolName(segmentId), segmentKey(prefix, segmentId));
+    });
+    uploaded.catch((error: unknown) => {
+      // A file that failed once may have lost what a later sync says it has. All else is told to whoever needs the segment there.
+      if (isCaissonError(error) && error.kind === 'io') this.#options.latch(error);
+    });
     return { uploaded };
   }
 
