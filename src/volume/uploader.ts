@@ -9,19 +9,13 @@
 import { uploadsInFlightMax } from '../lib/limits.ts';
 import type { Spool, SpoolEntry } from '../spool/spool.ts';
 
-interface Upload {
-  readonly bytes: number;
-  readonly done: Promise<void>;
-}
-
 export class Uploader {
   readonly #spool: Spool;
   /** Not yet sent, oldest first. */
-  readonly #uploads = new Set<Upload>();
+  readonly #uploads = new Set<Promise<void>>();
   readonly #waiting: (() => void)[] = [];
   #inFlight = 0;
   #pendingBytes = 0;
-  sentBytes = 0;
 
   constructor(spool: Spool) {
     this.#spool = spool;
@@ -35,13 +29,11 @@ export class Uploader {
   /** Takes a finished segment of `bytes`, which `send` makes an object; resolves once it is one. */
   add(entry: SpoolEntry, bytes: number, send: () => Promise<void>): Promise<void> {
     const done = this.#upload(entry, send);
-    const upload = { bytes, done };
-    this.#uploads.add(upload);
+    this.#uploads.add(done);
     this.#pendingBytes += bytes;
     done.then(
       () => {
-        this.#uploads.delete(upload);
-        this.sentBytes += bytes;
+        this.#uploads.delete(done);
         this.#pendingBytes -= bytes;
       },
       () => (this.#pendingBytes -= bytes), // kept among the uploads: whoever waits for all must hear of it
@@ -51,12 +43,12 @@ export class Uploader {
 
   /** Resolves when every segment taken before the call is an object. */
   async all(): Promise<void> {
-    await Promise.all([...this.#uploads].map(({ done }) => done));
+    await Promise.all(this.#uploads);
   }
 
   /** Resolves when the oldest upload has ended, well or not; undefined when there is none. */
   next(): Promise<void> | undefined {
-    for (const { done } of this.#uploads) return done.catch(() => undefined);
+    for (const done of this.#uploads) return done.catch(() => undefined);
     return undefined;
   }
 
