@@ -6,6 +6,8 @@ import { seededBytes, type SeededBytes } from './seeded.ts';
 
 export interface FuzzedVector {
   readonly part: string;
+  /** `decodes`, or the code of the refusal. */
+  readonly expect: string;
   readonly objectBytes: number;
   readonly volumeId: Uint8Array;
   readonly dataKey: Uint8Array;
@@ -14,6 +16,7 @@ export interface FuzzedVector {
 
 interface StoredVector {
   readonly part?: string;
+  readonly expect: string;
   readonly objectBytes?: number;
   readonly volumeId?: string;
   readonly dataKey?: string;
@@ -43,15 +46,22 @@ export function fuzzVectors(
   }
 }
 
-function loadVectors(format: string): FuzzedVector[] {
+export function loadVectors(format: string): FuzzedVector[] {
   const folder = new URL(`../vectors/${format}/`, import.meta.url);
   const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
   return names.sort().map((name) => {
     const stored = JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as StoredVector;
     const bytes = new Uint8Array(stored.bytes);
     for (const [offset, hex] of stored.pieces) bytes.set(Buffer.from(hex, 'hex'), offset);
-    const { part = '', objectBytes = bytes.length, volumeId = '', dataKey = '' } = stored;
-    return { part, objectBytes, volumeId: Buffer.from(volumeId, 'hex'), dataKey: Buffer.from(dataKey, 'hex'), bytes };
+    const { part = '', expect, objectBytes = bytes.length, volumeId = '', dataKey = '' } = stored;
+    return {
+      part,
+      expect,
+      objectBytes,
+      volumeId: Buffer.from(volumeId, 'hex'),
+      dataKey: Buffer.from(dataKey, 'hex'),
+      bytes,
+    };
   });
 }
 
