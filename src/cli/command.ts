@@ -60,4 +60,8 @@ export const commandGroups: Readonly<Record<string, string>> = {
   volume: 'Create, look at, change and check volumes',
   snapshot: 'Keep, compare and restore states of a volume',
   key: 'Manage the keys that open a volume',
+  broker: 'Run and administer the broker, which releases keys to workloads that prove what they are',
+  policy: 'Check, explain and try the policies of a broker',
+  log: 'Look at the release log of a broker, and verify it',
+  capability: 'Mint, narrow, look at and revoke tokens that grant part of a volume',
 };

@@ -118,6 +118,34 @@ export type ErrorCode =
   | 'backup-invalid' // a frame in the wrong place, or bytes that the stream's own manifest does not name
   | 'backup-base-missing'
   | 'backup-moving' // the writer changed the volume faster than it could be exported
+  // attestation, broker, capabilities
+  | 'evidence-invalid' // bytes that no genuine source of evidence produces
+  | 'evidence-untrusted' // a signature, chain or hash of it does not hold
+  | 'evidence-missing' // this machine has no source of such evidence
+  | 'collateral-missing'
+  | 'collateral-stale'
+  | 'collateral-untrusted'
+  | 'policy-invalid'
+  | 'policy-missing'
+  | 'policy-refused' // a rule failed; the details say which
+  | 'nonce-unknown' // not given by this broker, or given too long ago
+  | 'nonce-used'
+  | 'proof-invalid' // whoever asks does not hold the key that the evidence names
+  | 'session-missing' // ended, or never begun: show evidence again
+  | 'tenant-missing'
+  | 'broker-unreachable'
+  | 'broker-refused'
+  | 'broker-untrusted' // it is not the broker that this volume knows
+  | 'admin-refused' // not the token of an administrator of this tenant
+  | 'rate-limited'
+  | 'database-locked'
+  | 'database-full'
+  | 'database-damaged'
+  | 'database-rolled-back'
+  | 'log-tampered' // a proof or a signature of the release log does not hold
+  | 'capability-invalid'
+  | 'capability-refused' // outside what the capability grants
+  | 'tpm-failed'
   // Caisson itself
   | 'assertion-failed';
 

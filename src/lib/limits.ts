@@ -379,3 +379,8 @@ export const moveBrakeMilliseconds = 64;
 export const moveBrakeStepsMax = 4;
 /** How long writers are held at most; then the volume goes on where it was. */
 export const moveHoldMillisecondsMax = 5_000;
+
+// Attestation and the broker (spec/attestation.md, spec/broker-api.md)
+
+/** The largest genuine part is an event log or a quote of 8 KiB with its chain; a hostile one ends here. */
+export const evidencePartBytesMax = 256 * 1024;

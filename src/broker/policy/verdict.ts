@@ -1,0 +1,38 @@
+/**
+ * What a policy says of verified evidence: every rule with its outcome, so that a refusal can be
+ * explained, logged and tested. Made by `broker/policy`, read by release, log and command line.
+ */
+export interface RuleOutcome {
+  /** Where the rule stands in the policy, such as `profiles.production.tdx.mr-td`. */
+  readonly rule: string;
+  readonly outcome: 'pass' | 'fail' | 'waived';
+  /** Texts for people; bytes as hex. */
+  readonly expected: string;
+  readonly actual: string;
+}
+
+export interface ProfileVerdict {
+  readonly profile: string;
+  readonly allowed: boolean;
+  readonly rules: readonly RuleOutcome[];
+}
+
+export interface Verdict {
+  /** One profile allowed it, and every condition of the release holds. */
+  readonly allowed: boolean;
+  readonly policy: string;
+  /** SHA-256 of the policy's text, hex: what exactly was asked. */
+  readonly policyDigest: string;
+  /** The profile that allowed it; else undefined. */
+  readonly profile: string | undefined;
+  readonly profiles: readonly ProfileVerdict[];
+  readonly conditions: readonly RuleOutcome[];
+}
+
+/** The outcomes that refused: of conditions, and of the profile that came closest. */
+export function failures(verdict: Verdict): readonly RuleOutcome[] {
+  if (verdict.allowed) return [];
+  const failed = (rules: readonly RuleOutcome[]): RuleOutcome[] => rules.filter(({ outcome }) => outcome === 'fail');
+  const closest = verdict.profiles.map(({ rules }) => failed(rules)).toSorted((a, b) => a.length - b.length)[0];
+  return [...(verdict.profile === undefined ? (closest ?? []) : []), ...failed(verdict.conditions)];
+}
