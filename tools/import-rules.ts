@@ -62,6 +62,7 @@ export const importRules: readonly ImportRule[] = [
     'cborg',
     'canonicalize',
     'hpke',
+    'zod',
   ]),
   row(
     'aws',
@@ -119,10 +120,23 @@ export const importRules: readonly ImportRule[] = [
       'anchor/anchor.ts',
       'anchor/anchor-order.ts',
       'anchor/anchor-format.ts',
+      'admin/broker-tools.ts',
     ],
     ['*'],
     'its own process: it meets the engine only in messages, and shares the contracts of keys and anchors',
     ['hono', '@hono/node-server', 'zod', 'yaml', 'pino', 'pg', 'cborg', '@prometheus-io/client'],
+  ),
+  row(
+    'broker/local.ts',
+    ['lib', 'broker', 'admin/broker-tools.ts'],
+    [],
+    'the bridge of the command line, one line for each tool',
+  ),
+  row(
+    'broker/remote-admin.ts',
+    ['lib', 'wire', 'broker-client', 'admin/broker-tools.ts'],
+    ['node:fs', 'node:fs/promises'],
+    'a command that administers a broker elsewhere is a client of it',
   ),
   row(
     'volume',
@@ -165,7 +179,10 @@ export const importRules: readonly ImportRule[] = [
   row('admin/shapes.ts', ['lib'], [], 'shared with every client', ['zod']),
   row(
     'cli',
-    ['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],
+    [
+      ...['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],
+      'admin/broker-tools.ts',
+    ],
     ['*'],
     'a command asks for operations and does not know who carries them out',
     ['commander', 'yaml'],

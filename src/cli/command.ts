@@ -2,6 +2,7 @@
  * What a command is and what it is given. A command's module is loaded when the command runs; the
  * table of all commands (command-table.ts) is enough for help and completion.
  */
+import type { BrokerTools } from '../admin/broker-tools.ts';
 import type { LocalCaisson, Operations } from '../admin/operations.ts';
 import type { Output } from './output.ts';
 
@@ -13,6 +14,8 @@ export interface CommandContext {
   local(): Promise<LocalCaisson>;
   /** The daemon of this user, or undefined when none answers. */
   daemon(): Promise<Operations | undefined>;
+  /** The broker's code in this process: runs one, asks one, judges policies and logs. */
+  broker(): Promise<BrokerTools>;
 }
 
 export type CommandOptions = Readonly<Record<string, unknown>>;

@@ -1,7 +1,7 @@
 /**
  * The caisson command: parses, loads the one module that is needed, runs it, says what went wrong.
- * The only file of the command line that may reach the daemon's own code (`daemon/local.ts`); the
- * commands know it as an interface.
+ * The only file of the command line that may reach the code of daemon and broker (`daemon/local.ts`,
+ * `broker/local.ts`); the commands know them as interfaces.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import type { LocalCaisson, Operations } from '../admin/operations.ts';
@@ -51,6 +51,8 @@ function createContext(output: Output, version: string, entryPoint: string): Com
       const { createAdminClient, isDaemonRunning } = await import('../admin/client.ts');
       return (await isDaemonRunning(adminSocket)) ? createAdminClient(adminSocket) : undefined;
     },
+    broker: () =>
+      import('../broker/local.ts').then(({ openBrokerTools }) => openBrokerTools({ environment, userId, version })),
   };
 }
 

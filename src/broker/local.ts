@@ -1,0 +1,20 @@
+/**
+ * The broker's code in a command's own process. The only file of the broker that the command line
+ * may reach, and only `cli/run.ts` may: commands get it as an interface (admin/broker-tools.ts). Every
+ * tool is loaded when it is used.
+ */
+import type { BrokerTools } from '../admin/broker-tools.ts';
+import type { Environment } from '../lib/folders.ts';
+
+export interface BrokerLocalOptions {
+  readonly environment: Environment;
+  readonly userId: number;
+  readonly version: string;
+}
+
+export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
+  return {
+    run: async (request) => (await import('./main.ts')).runBroker(options, request),
+    admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place),
+  };
+}
