@@ -243,6 +243,10 @@ export const uploadPendingBytesMax = 256 * 1024 * 1024;
 export const anchorMillisecondsDefault = 1_000;
 /** Manifests kept behind the newest one. */
 export const manifestsKeptMax = 16;
+/** Catalog pages that are written at one time, the manifest that names them with the last. */
+export const publishObjectsInFlightMax = 8;
+/** Objects that are removed at one time. */
+export const removalsInFlightMax = 16;
 /** Files a volume's spool may hold when it is opened. */
 export const spoolFilesMax = 65_536;
 
@@ -384,3 +388,5 @@ export const moveHoldMillisecondsMax = 5_000;
 
 /** The largest genuine part is an event log or a quote of 8 KiB with its chain; a hostile one ends here. */
 export const evidencePartBytesMax = 256 * 1024;
+/** The plaintext of an answer that is sealed to a workload: a key, a session secret, a few names. */
+export const envelopePlaintextBytesMax = 64 * 1024;

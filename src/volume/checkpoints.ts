@@ -21,7 +21,7 @@ import { anchorStateOf, swapCoreHead, type VolumeCore } from './volume-core.ts';
 import type { OpenSegment, WriteLog } from './write-log.ts';
 
 /** What a publication says besides the state. */
-export type PublishExtras = Pick<PublishRequest, 'released' | 'mapKeyEpoch'>;
+export type PublishExtras = Pick<PublishRequest, 'released' | 'mapKeyEpoch' | 'onBuilt'>;
 
 export interface CheckpointsOptions {
   readonly core: VolumeCore;

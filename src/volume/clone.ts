@@ -4,27 +4,31 @@
  * the parent's data keys, so that either can be erased without the other.
  *
  * Order: the parent pins the state (and, for a clone in other hands, starts a new data key, so that the clone's
- * keyring opens nothing that the parent writes later); then the clone's manifest; then its head. A crash in between
+ * keyring opens nothing that the parent writes later), the clone's manifest goes out beside that; then the clone's head. A crash in between
  * leaves a pin that the parent's next opening takes away.
  */
 import { equalBytes } from '../crypto/digest.ts';
 import { volumeIdFromPublicKey } from '../crypto/signature.ts';
 import { createKeyring, type Keyring } from '../keys/keyring.ts';
-import { CaissonError } from '../lib/errors.ts';
+import { assert } from '../lib/assert.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { ManifestKind, PinKind, type CatalogReference, type Parent } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
+import { headKey, manifestKey, volumePrefix } from '../store/paths.ts';
 import { publicInfoFrom } from './describe.ts';
-import { publishFirst } from './first-manifest.ts';
+import type { PublishExtras } from './checkpoints.ts';
+import { announceFirst, storeFirst, type FirstManifest, type StoredFirst } from './first-manifest.ts';
 import { readPinned } from './pinned-state.ts';
 import { addPin, findSnapshot } from './snapshots.ts';
 import { durabilityCode, type VolumeCore } from './volume-core.ts';
-import type { CloneOptions, PublicVolumeInfo } from './volume-types.ts';
+import type { BuiltState } from './publisher.ts';
+import type { CloneOptions, PublicVolumeInfo, VolumeEnvironment } from './volume-types.ts';
 
 const noDigest = new Uint8Array(32);
 
 /** Publishes a manifest; `change` runs in the turn in which its state is frozen. */
-export type PublishPins = (change: () => { readonly mapKeyEpoch?: number }) => Promise<void>;
+export type PublishPins = (change: () => Pick<PublishExtras, 'mapKeyEpoch' | 'onBuilt'>) => Promise<void>;
 
 /** A copy of a data key of this volume, or of one that it took something over from. */
 type InheritedKey = Keyring['inherited'][number];
@@ -55,6 +59,12 @@ export async function createClone(
     volumeIdOf: volumeIdFromPublicKey,
     inherited,
   });
+  let first: Promise<StoredFirst> | undefined;
+  /** The clone's manifest is on its way while the parent's head is swapped; no head names it yet. */
+  const begin = (parent: Parent, state: ManifestState, catalog: readonly CatalogReference[]): void => {
+    first = storeFirst(core.environment, keyring, firstManifestOf(core, { parent, state, catalog }));
+    first.catch(() => undefined);
+  };
   try {
     await publish(() => {
       refuseNewKeys(inherited, inheritedKeys(core, snapshot?.number));
@@ -67,46 +77,57 @@ export async function createClone(
         number,
         digest: snapshot?.digest ?? noDigest,
       });
-      return { mapKeyEpoch };
+      const onBuilt = (built: BuiltState): void => {
+        const { state, catalog } = pinned === undefined ? built : { ...pinned, catalog: pinned.read.manifest.catalog };
+        begin({ volumeId: core.volumeId, number, digest: snapshot?.digest ?? built.digest }, state, catalog);
+      };
+      return { mapKeyEpoch, onBuilt };
     });
-    const { published } = core;
-    const parentOf = (number: number, digest: Uint8Array): Parent => ({ volumeId: core.volumeId, number, digest });
-    const origin =
-      snapshot === undefined || pinned === undefined
-        ? {
-            parent: parentOf(published.number, published.digest),
-            state: published.state,
-            catalog: core.table.references,
-          }
-        : {
-            parent: parentOf(snapshot.number, snapshot.digest),
-            state: pinned.state,
-            catalog: pinned.read.manifest.catalog,
-          };
-    return await publishClone(core, keyring, origin, checkFence);
+    assert(first !== undefined, 'what was published was built');
+    // A writer that took the parent over before the clone's head was there may have taken the pin away.
+    const { manifest, digest } = await announceFirst(core.environment, await first, checkFence);
+    return publicInfoFrom(manifest, digest, core.table.totals());
+  } catch (error) {
+    await removeStored(core, first);
+    throw error;
   } finally {
     keyring.wipe();
   }
 }
 
-/** First manifest, head and anchor of the clone. */
-async function publishClone(
-  core: VolumeCore,
-  keyring: Keyring,
-  { parent, catalog, state }: Origin,
-  checkFence: () => Promise<void>,
-): Promise<PublicVolumeInfo> {
+function firstManifestOf(core: VolumeCore, { parent, catalog, state }: Origin): FirstManifest {
   const { blockCount, root, pageCounts, usage } = state;
-  const first = {
+  return {
     kind: ManifestKind.clone,
     protection: core.keys.protectionCode,
     parent,
     catalog,
     state: { blockCount, root, pageCounts, usage, durability: durabilityCode(core.durability) },
   };
-  // A writer that took the parent over before the clone's head was there may have taken the pin away.
-  const { manifest, digest } = await publishFirst(core.environment, keyring, first, checkFence);
-  return publicInfoFrom(manifest, digest, core.table.totals());
+}
+
+/** A manifest that no head will name. Where it cannot be removed it takes a little space and does no harm. */
+async function removeStored({ environment }: VolumeCore, stored: Promise<StoredFirst> | undefined): Promise<void> {
+  try {
+    const first = await stored;
+    if (first === undefined) return;
+    const { manifest, digest } = first.manifest;
+    const prefix = volumePrefix(manifest.volumeId);
+    // A head of whose swap nothing was heard may be there after all, and needs its manifest.
+    if ((await headVersion(environment.store, prefix)) === undefined)
+      await environment.store.remove(manifestKey(prefix, 0, digest));
+  } catch {
+    // The failure that led here is the one to tell.
+  }
+}
+
+async function headVersion(store: VolumeEnvironment['store'], prefix: string): Promise<string | undefined> {
+  try {
+    return await store.version(headKey(prefix));
+  } catch (error) {
+    if (isCaissonError(error, 'object-missing')) return undefined;
+    throw error;
+  }
 }
 
 /** A rekey that began while the clone's keyring was made seals under a key that the keyring does not have. */

@@ -6,10 +6,13 @@
  * somebody kept elsewhere is refused by the anchor, and is readable only to who also holds one of the volume's secrets
  * (docs/erase.md).
  */
-import { sha256 } from '../crypto/digest.ts';
+import type { AnchorState } from '../anchor/anchor.ts';
+import { equalBytes, sha256 } from '../crypto/digest.ts';
 import { signingKeyFromSeed, type SigningKey } from '../crypto/signature.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
+import { removalsInFlightMax } from '../lib/limits.ts';
+import { forEachParallel } from '../lib/parallel.ts';
 import { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind, PinKind, type ManifestPublic } from '../manifest/manifest-format.ts';
 import {
@@ -19,15 +22,17 @@ import {
   readHead,
   readManifest,
   swapHead,
+  type ReadHead,
   type ReadManifest,
 } from '../manifest/manifest.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import { PinnedNumbers } from '../manifest/pinned-numbers.ts';
 import { catalogKey, headKey, manifestKey, manifestPrefix, volumePrefix } from '../store/paths.ts';
+import type { Store } from '../store/store.ts';
 import { findLivingClones } from './clone-pins.ts';
 import { anchorMissing, checkFreshness } from './freshness.ts';
 import { objectKey } from './object-names.ts';
-import { readCatalog, unlockVolume, type UnlockedVolume } from './opening.ts';
+import { readCatalog, refuseEnded, unlockNewest, type UnlockedVolume } from './opening.ts';
 import type { EraseOptions, EraseReceipt, VolumeEnvironment } from './volume-types.ts';
 
 const noChain = new Uint8Array(16);
@@ -40,21 +45,46 @@ export async function eraseVolume(environment: VolumeEnvironment, options: Erase
   const prefix = volumePrefix(options.volumeId);
   const lock = await environment.store.lock(prefix);
   try {
-    const begun = await readErasure(environment, options.volumeId);
-    if (begun !== undefined) return await finishErasure(environment, begun, options);
-    const unlocked = await unlockVolume(environment, options);
+    const anchored = await environment.anchor.read(options.volumeId);
+    const { head, newest } = await readNewest(environment.store, options.volumeId, anchored);
+    if (head.head.state === HeadState.erased) return await finishErasure(environment, newest, options);
+    refuseEnded(head, toHex(options.volumeId));
+    const unlocked = await unlockNewest(environment, options, head, newest);
+    let manifests: readonly string[];
     let erased: ReadManifest;
     let bytes: Uint8Array;
     try {
-      ({ erased, bytes } = await publishErasure(environment, unlocked, options.acceptMissingAnchor === true));
+      ({ erased, bytes, manifests } = await publishErasure(environment, unlocked, anchored, options));
     } finally {
       unlocked.keyring.wipe();
     }
-    const removed = await removeRemains(environment, erased, options);
+    const removed = await removeRemains(environment, erased, options, manifests);
     return { ...receiptOf(erased, bytes), removedObjects: removed };
   } finally {
     await lock.release();
   }
+}
+
+/**
+ * Head and newest manifest. The anchor mostly knows the manifest's name already, so that both are asked for at one
+ * time; whether the name was right is told by the head.
+ */
+async function readNewest(
+  store: Store,
+  volumeId: Uint8Array,
+  anchored: AnchorState | undefined,
+): Promise<{ readonly head: ReadHead; readonly newest: ReadManifest }> {
+  const prefix = volumePrefix(volumeId);
+  const guessed =
+    anchored === undefined
+      ? undefined
+      : readManifest(store, prefix, volumeId, anchored.manifestNumber, anchored.manifestDigest).catch(() => undefined);
+  const head = await readHead(store, prefix, volumeId);
+  const { number, manifestDigest } = head.head;
+  const guess = await guessed;
+  if (guess !== undefined && guess.manifest.number === number && equalBytes(guess.digest, manifestDigest))
+    return { head, newest: guess };
+  return { head, newest: await readManifest(store, prefix, volumeId, number, manifestDigest) };
 }
 
 /** What anybody can check of an erased volume's last manifest. Throws `manifest-tampered` if it is none. */
@@ -90,16 +120,23 @@ async function finishErasure(
   return { ...receiptOf(erased, bytesOf(erased)), removedObjects };
 }
 
+interface PublishedErasure {
+  readonly erased: ReadManifest;
+  readonly bytes: Uint8Array;
+  /** Keys of the manifests that were there while it was published. */
+  readonly manifests: readonly string[];
+}
+
 async function publishErasure(
   environment: VolumeEnvironment,
   unlocked: UnlockedVolume,
-  acceptMissingAnchor: boolean,
-): Promise<{ readonly erased: ReadManifest; readonly bytes: Uint8Array }> {
+  anchored: AnchorState | undefined,
+  { acceptMissingAnchor }: EraseOptions,
+): Promise<PublishedErasure> {
   const { store, anchor, random, clock } = environment;
   const { prefix, head, newest, keyring } = unlocked;
   const { volumeId } = newest.manifest;
-  const anchored = await anchor.read(volumeId);
-  if (anchored === undefined && !acceptMissingAnchor) throw anchorMissing(toHex(volumeId));
+  if (anchored === undefined && acceptMissingAnchor !== true) throw anchorMissing(toHex(volumeId));
   if (anchored !== undefined) await checkFreshness(store, prefix, head.head, newest, anchored);
   const signingKey: SigningKey = signingKeyFromSeed(keyring.signingSeed);
   const number = newest.manifest.number + 1;
@@ -123,7 +160,10 @@ async function publishErasure(
   };
   const bytes = buildErasure(fields, signingKey);
   const digest = sha256(bytes);
-  await createExact(store, manifestKey(prefix, number, digest), bytes);
+  const [manifests] = await Promise.all([
+    keysBelow(store, manifestPrefix(prefix)),
+    createExact(store, manifestKey(prefix, number, digest), bytes),
+  ]);
   const erasedHead = {
     state: HeadState.erased,
     volumeId,
@@ -142,37 +182,51 @@ async function publishErasure(
     sequence: anchored?.sequence ?? unlocked.state.sequence,
     chain: anchored?.chain ?? unlocked.state.chain ?? noChain,
   });
-  return { erased: checkManifest(bytes, digest, volumeId, 'erasure'), bytes };
+  return { erased: checkManifest(bytes, digest, volumeId, 'erasure'), bytes, manifests };
 }
 
-/** The other manifests first: they hold the wraps. Then the spool, then what no clone needs. */
+/**
+ * The other manifests first: they hold the wraps. Then the spool, then what no clone needs. `manifests`: known already;
+ * the store is asked all the same, for those that a writer left who did not yet know that it is over.
+ */
 async function removeRemains(
   environment: VolumeEnvironment,
   erased: ReadManifest,
   options: EraseOptions,
+  manifests: readonly string[] = [],
 ): Promise<number> {
   const { store } = environment;
   const { volumeId } = erased.manifest;
   const prefix = volumePrefix(volumeId);
   const receiptKey = manifestKey(prefix, erased.manifest.number, erased.digest);
-  let removed = 0;
-  for await (const object of store.list(manifestPrefix(prefix))) {
-    if (object.key === receiptKey) continue;
-    await store.remove(object.key);
-    removed++;
-  }
+  const old = new Set(manifests);
+  old.delete(receiptKey);
+  const [found] = await Promise.all([keysBelow(store, manifestPrefix(prefix)), removeAll(store, [...old])]);
+  const late = found.filter((key) => key !== receiptKey && !old.has(key));
+  await removeAll(store, late);
+  const removed = old.size + late.length;
   const area = await store.spool(prefix);
   for (const file of await area.list()) await area.remove(file.key);
   if (options.keepObjects === true) return removed;
   const keep = await neededByClones(environment, erased);
   keep.add(headKey(prefix)).add(receiptKey);
-  const keys: string[] = [];
-  for await (const object of store.list(prefix)) if (!keep.has(object.key)) keys.push(object.key);
-  for (const [done, key] of keys.entries()) {
-    await store.remove(key);
-    options.onProgress?.(done + 1, keys.length, 'objects');
-  }
+  const keys = (await keysBelow(store, prefix)).filter((key) => !keep.has(key));
+  await removeAll(store, keys, (done) => options.onProgress?.(done, keys.length, 'objects'));
   return removed + keys.length;
+}
+
+async function keysBelow(store: Store, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(prefix)) keys.push(key);
+  return keys;
+}
+
+async function removeAll(store: Store, keys: readonly string[], onDone?: (count: number) => void): Promise<void> {
+  let done = 0;
+  await forEachParallel(keys, removalsInFlightMax, async (key) => {
+    await store.remove(key);
+    onDone?.(++done);
+  });
 }
 
 /** Keys of the objects and catalog pages that living clones read. */

@@ -3,7 +3,7 @@
  * anchor, so a volume exists wholly or not at all.
  */
 import { sha256 } from '../crypto/digest.ts';
-import { signingKeyFromSeed } from '../crypto/signature.ts';
+import { signingKeyFromSeed, type SigningKey } from '../crypto/signature.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { HeadState } from '../manifest/head-format.ts';
 import type { ManifestPublic } from '../manifest/manifest-format.ts';
@@ -21,14 +21,27 @@ export type FirstManifest = Pick<ManifestPublic, 'kind' | 'protection' | 'parent
   readonly state: Pick<ManifestState, 'blockCount' | 'durability' | 'root' | 'pageCounts' | 'usage'>;
 };
 
-/** `check` runs once the head is there and before the anchor; if it fails, the head is taken back. */
+/** A first manifest that no head names yet. */
+export interface StoredFirst {
+  readonly manifest: ReadManifest;
+  readonly signingKey: SigningKey;
+}
+
 export async function publishFirst(
   environment: VolumeEnvironment,
   keyring: Keyring,
   first: FirstManifest,
-  check: () => Promise<void> = () => Promise.resolve(),
 ): Promise<ReadManifest> {
-  const { store, random, clock, anchor } = environment;
+  return announceFirst(environment, await storeFirst(environment, keyring, first));
+}
+
+/** Makes the manifest in this very turn, after which the keyring may be wiped, and writes it. */
+export async function storeFirst(
+  environment: VolumeEnvironment,
+  keyring: Keyring,
+  first: FirstManifest,
+): Promise<StoredFirst> {
+  const { store, random, clock } = environment;
   const { volumeId } = keyring;
   const prefix = volumePrefix(volumeId);
   const signingKey = signingKeyFromSeed(keyring.signingSeed);
@@ -56,6 +69,18 @@ export async function publishFirst(
   );
   const digest = sha256(bytes);
   await createExact(store, manifestKey(prefix, 0, digest), bytes);
+  return { manifest: checkManifest(bytes, digest, volumeId, 'the first one'), signingKey };
+}
+
+/** `check` runs once the head is there and before the anchor; if it fails, the head is taken back. */
+export async function announceFirst(
+  { store, random, anchor }: VolumeEnvironment,
+  { manifest, signingKey }: StoredFirst,
+  check: () => Promise<void> = () => Promise.resolve(),
+): Promise<ReadManifest> {
+  const { volumeId } = manifest.manifest;
+  const { digest } = manifest;
+  const prefix = volumePrefix(volumeId);
   const head = {
     state: HeadState.closed,
     volumeId,
@@ -73,5 +98,5 @@ export async function publishFirst(
     throw error;
   }
   await anchor.advance({ volumeId, epoch, manifestNumber: 0, manifestDigest: digest, sequence: 0, chain: noChain });
-  return checkManifest(bytes, digest, volumeId, 'the first one');
+  return manifest;
 }

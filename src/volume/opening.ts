@@ -89,12 +89,24 @@ export async function unlockVolume(
   environment: VolumeEnvironment,
   options: Pick<OpenOptions, 'volumeId' | 'keySource'>,
 ): Promise<UnlockedVolume> {
-  const { store, random } = environment;
+  const { store } = environment;
   const { volumeId } = options;
   const prefix = volumePrefix(volumeId);
   const head = await readHead(store, prefix, volumeId);
   refuseEnded(head, toHex(volumeId));
   const newest = await readManifest(store, prefix, volumeId, head.head.number, head.head.manifestDigest);
+  return unlockNewest(environment, options, head, newest);
+}
+
+/** As `unlockVolume`, of a head and the manifest that it names. */
+export async function unlockNewest(
+  { random }: VolumeEnvironment,
+  options: Pick<OpenOptions, 'volumeId' | 'keySource'>,
+  head: ReadHead,
+  newest: ReadManifest,
+): Promise<UnlockedVolume> {
+  const { volumeId } = options;
+  const prefix = volumePrefix(volumeId);
   const keyring = await openKeyring(newest.manifest.keyring, volumeId, options.keySource, random);
   try {
     if (!equalBytes(signingKeyFromSeed(keyring.signingSeed).publicKey, head.head.writerKey)) {
@@ -116,7 +128,7 @@ export async function unlockVolume(
   }
 }
 
-function refuseEnded({ head }: ReadHead, volumeId: string): void {
+export function refuseEnded({ head }: ReadHead, volumeId: string): void {
   if (head.state === HeadState.erased)
     throw new CaissonError('denied', 'volume-erased', `volume ${volumeId} was erased: its keys are destroyed`, {
       remedy: 'Nothing can bring its content back. `caisson volume verify --public` shows the signed receipt.',

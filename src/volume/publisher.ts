@@ -9,7 +9,8 @@ import { MapObjectWriter, type OpenMapObject } from '../block-map/map-object-wri
 import { sha256 } from '../crypto/digest.ts';
 import { assert } from '../lib/assert.ts';
 import { isCaissonError } from '../lib/errors.ts';
-import { manifestsKeptMax, mapObjectBytesMax } from '../lib/limits.ts';
+import { manifestsKeptMax, mapObjectBytesMax, publishObjectsInFlightMax } from '../lib/limits.ts';
+import { forEachParallel } from '../lib/parallel.ts';
 import type { Region } from '../lib/region.ts';
 import { catalogEntriesMax, ObjectKind } from '../manifest/catalog-format.ts';
 import type { HeadState } from '../manifest/head-format.ts';
@@ -55,6 +56,16 @@ export interface PublishRequest {
   readonly released?: readonly Pin[];
   /** Key epoch of the map objects, where it is not the newest: a clone gets no newer key than it needs. */
   readonly mapKeyEpoch?: number;
+  /** Told what the manifest will say before the head names it, for work that can go on beside. Must not throw. */
+  readonly onBuilt?: (built: BuiltState) => void;
+}
+
+/** A manifest whose bytes are made, and which no head names yet. */
+export interface BuiltState {
+  readonly number: number;
+  readonly digest: Uint8Array;
+  readonly state: ManifestState;
+  readonly catalog: readonly CatalogReference[];
 }
 
 const noDigest = new Uint8Array(32);
@@ -243,9 +254,10 @@ export class Publisher {
     const pins = new PinnedNumbers(published.pins);
     const change = core.table.change(number, pins);
     const placed = new Map<number, CatalogReference>();
+    const objects: { readonly key: string; readonly bytes: Uint8Array }[] = [];
     for (const page of change.pages) {
       const id = random.bytes(16);
-      await createExact(store, catalogKey(core.prefix, id), page.bytes);
+      objects.push({ key: catalogKey(core.prefix, id), bytes: page.bytes });
       placed.set(page.page, {
         firstIndex: page.page * catalogEntriesMax,
         entryCount: page.entryCount,
@@ -256,6 +268,7 @@ export class Publisher {
         digest: sha256(page.bytes),
       });
     }
+    const catalog = core.table.referencesWith(placed);
     const outdated = this.#outdated(number);
     // In one turn with the keyring's bytes: they hold this key.
     const keyEpoch = core.keyring.currentKeyEpoch;
@@ -274,7 +287,7 @@ export class Publisher {
         parent: core.table.hasForeign() ? published.parent : undefined,
         keyring: core.keyring.encode(),
         pins: published.pins.map((pin) => (pin.number === number ? { ...pin, digest: noDigest } : pin)),
-        catalog: core.table.referencesWith(placed),
+        catalog,
         added: change.added,
         dropped: change.dropped,
         salt: random.bytes(16),
@@ -284,7 +297,10 @@ export class Publisher {
       core.signingKey,
     );
     const digest = sha256(bytes);
-    await createExact(store, manifestKey(core.prefix, number, digest), bytes);
+    // Side by side: nothing refers to any of them before the head does.
+    objects.push({ key: manifestKey(core.prefix, number, digest), bytes });
+    await forEachParallel(objects, publishObjectsInFlightMax, (object) => createExact(store, object.key, object.bytes));
+    request.onBuilt?.({ number, digest, state, catalog });
     await request.swap(() => swapCoreHead(core, request.headState, number, digest));
     core.keys.useEpoch(keyEpoch);
     const replaced = core.table.commit(placed).map((object) => objectKey(core.prefix, object));
