@@ -247,6 +247,8 @@ export const manifestsKeptMax = 16;
 export const publishObjectsInFlightMax = 8;
 /** Objects that are removed at one time. */
 export const removalsInFlightMax = 16;
+/** Objects of a store beyond this machine that recovery opens at one time. */
+export const recoveryOpensInFlightMax = 8;
 /** Files a volume's spool may hold when it is opened. */
 export const spoolFilesMax = 65_536;
 
@@ -390,3 +392,18 @@ export const moveHoldMillisecondsMax = 5_000;
 export const evidencePartBytesMax = 256 * 1024;
 /** The plaintext of an answer that is sealed to a workload: a key, a session secret, a few names. */
 export const envelopePlaintextBytesMax = 64 * 1024;
+
+// Certificates and revocation lists (spec/der.md, spec/attestation.md)
+
+/** The largest DER value that is read: a revocation list of some ten thousand entries. */
+export const derBytesMax = 1024 * 1024;
+/** Levels of nesting; a certificate has eight. */
+export const derDepthMax = 16;
+/** Certificates in one chain, root and leaf included. */
+export const chainCertificatesMax = 8;
+/** The largest certificate; those of TPM makers are the longest, with 2 KiB. */
+export const certificateBytesMax = 16 * 1024;
+/** Extensions in one certificate or list. */
+export const certificateExtensionsMax = 64;
+/** Certificates that a bundle of PEM may hold. */
+export const pemCertificatesMax = 32;
