@@ -12,8 +12,9 @@ import type { BlockDevice, Extent } from './export/block-device.ts';
 import { createKeyFileSource } from './keys/key-file.ts';
 import type { KeySource } from './keys/key-source.ts';
 import { noneSource } from './keys/none.ts';
+import { openKeySource } from './keys/open-key-source.ts';
 import { createPassphraseSource, passphraseFromBytes } from './keys/passphrase.ts';
-import { systemClock } from './lib/clock.ts';
+import { patientClock, systemClock } from './lib/clock.ts';
 import { CaissonError } from './lib/errors.ts';
 import { fromHex } from './lib/hex.ts';
 import { Region } from './lib/region.ts';
@@ -93,6 +94,8 @@ export type Key =
   | { readonly passphrase: string | Uint8Array }
   | { readonly keyFile: Uint8Array }
   | { readonly source: KeySource }
+  /** A source outside this process, as `--key` of the command takes it (docs/key-sources.md); it holds no secret. */
+  | { readonly url: string }
   | 'none';
 
 export interface CreateVolumeOptions extends Place {
@@ -229,7 +232,7 @@ export async function* diffSnapshots(options: DiffSnapshotsOptions): AsyncGenera
   const { id, key, from, to } = options;
   const volumeId = parseId(id);
   const environment = await openEnvironment(options, false);
-  const { source, wipe } = sourceOf(key);
+  const { source, wipe } = await sourceOf(key);
   try {
     yield* engine.diffSnapshots(environment, {
       ...{ volumeId, keySource: source, from },
@@ -475,7 +478,7 @@ function checkAnchorFolder({ store, anchorFolder }: Place): void {
 
 /** The source lives as long as the call that needs it; what this file made from a secret is wiped. */
 async function withKey<Result>(key: Key, use: (source: KeySource) => Promise<Result>): Promise<Result> {
-  const { source, wipe } = sourceOf(key);
+  const { source, wipe } = await sourceOf(key);
   try {
     return await use(source);
   } finally {
@@ -483,9 +486,14 @@ async function withKey<Result>(key: Key, use: (source: KeySource) => Promise<Res
   }
 }
 
-function sourceOf(key: Key): { readonly source: KeySource; readonly wipe: () => void } {
+async function sourceOf(key: Key): Promise<{ readonly source: KeySource; readonly wipe: () => void }> {
   if (key === 'none') return { source: noneSource, wipe: () => undefined };
   if ('source' in key) return { source: key.source, wipe: () => undefined };
+  if ('url' in key) {
+    const context = { clock: patientClock, random: systemRandom, environment: process.env };
+    const source = await openKeySource(key.url, context);
+    return { source, wipe: () => source.wipe() };
+  }
   const source =
     'keyFile' in key
       ? createKeyFileSource({ content: key.keyFile, random: systemRandom })

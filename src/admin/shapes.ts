@@ -2,6 +2,7 @@
  * The shapes that the requests and answers of the admin API (schema.ts) are made of.
  */
 import { z } from 'zod';
+import { keyKinds, keyUrlCharactersMax } from '../lib/key-kinds.ts';
 
 export const name = z.string().min(1).max(63);
 /** A name, or `NAME@SNAPSHOT`. */
@@ -22,14 +23,18 @@ export const secretBytes = z.union([
     .transform((text): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'))),
 ]);
 
+const keyUrl = z.string().min(1).max(keyUrlCharactersMax);
+
 export const credential = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('passphrase'), secret: secretBytes }),
   z.strictObject({ kind: z.literal('key-file'), path: absolutePath }),
+  /** A key source outside this process; the URL holds no secret. */
+  z.strictObject({ kind: z.literal('url'), url: keyUrl }),
   /** For a volume without protection, which anybody can open. */
   z.strictObject({ kind: z.literal('none') }),
 ]);
 
-export const keyKind = z.enum(['passphrase', 'key-file', 'none']);
+export const keyKind = z.enum(keyKinds);
 
 export const protection = z.enum(['sealed', 'none']);
 /** A hashed image is made and opened in another way, and shown in the same. */
@@ -37,7 +42,8 @@ export const shownProtection = z.enum(['sealed', 'none', 'hashed']);
 export const rootText = z.string().max(128);
 export const durability = z.enum(['local', 'remote', 'anchored']);
 
-export const keyHint = z.object({ kind: keyKind, path: z.string().optional() });
+/** Where a key may be found again: a file, or the URL of a source. */
+export const keyHint = z.object({ kind: keyKind, path: z.string().optional(), url: keyUrl.optional() });
 
 export const keySlot = z.object({ slot: z.number().int(), kind: keyKind, description: z.string() });
 

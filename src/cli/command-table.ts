@@ -13,12 +13,17 @@ const keyOptions: readonly OptionSpec[] = [
   },
   { flags: '--passphrase-fd <number>', description: 'read the passphrase from an open file descriptor' },
   { flags: '--key-file <file>', description: 'use a key file (32 bytes; see "caisson key generate")' },
+  {
+    flags: '--key <source>',
+    description: 'passphrase, file:PATH, or the URL of a key source: tpm:, pkcs11:, vault:… (docs/key-sources.md)',
+  },
 ];
 
 const newKeyOptions: readonly OptionSpec[] = [
   { flags: '--new-passphrase-file <file>', description: 'read the new passphrase from a file' },
   { flags: '--new-passphrase-fd <number>', description: 'read the new passphrase from an open file descriptor' },
   { flags: '--new-key-file <file>', description: 'the new key is a key file' },
+  { flags: '--new-key <source>', description: 'the new key comes from this source, as with --key' },
 ];
 
 const size: OptionSpec = {

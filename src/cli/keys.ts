@@ -1,12 +1,13 @@
 /**
- * Where a command's key comes from: a file, a descriptor, a key file, or the terminal. Never an
- * argument (any user of the machine can read those), never the environment (children inherit it).
+ * Where a command's key comes from: a file, a descriptor, a key file, a service that a URL names, or the
+ * terminal. A secret is never an argument (any user of the machine can read those), never the environment (children inherit it).
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Operations } from '../admin/operations.ts';
 import type { Credential, KeyHint } from '../admin/schema.ts';
 import { CaissonError, messageOf } from '../lib/errors.ts';
+import { keyUrlCharactersMax, serviceKeyKinds, serviceKindOf } from '../lib/key-kinds.ts';
 import { passphraseBytesMax } from '../lib/limits.ts';
 import type { CommandOptions } from './command.ts';
 import { askNewSecret, askSecret, isInteractive } from './terminal.ts';
@@ -17,15 +18,26 @@ export interface GivenKey {
   readonly hint: KeyHint;
 }
 
+/** `--key passphrase`: a person is asked, even where the volume's hint leads to a key. */
+type NamedKey = GivenKey | 'asked';
+
 /** Whether the options name a key; reads nothing. */
 export function namesKey(options: CommandOptions): boolean {
-  return ['passphraseFile', 'passphraseFd', 'keyFile'].some((key) => textOption(options, key) !== undefined);
+  return ['key', 'passphraseFile', 'passphraseFd', 'keyFile'].some((key) => textOption(options, key) !== undefined);
 }
 
 /** The key that the options name, or undefined when they name none. */
-export function keyFromOptions(options: CommandOptions, isNew = false): GivenKey | undefined {
+export async function keyFromOptions(options: CommandOptions, isNew = false): Promise<GivenKey | undefined> {
+  const named = namedKey(options, isNew);
+  if (named !== 'asked') return named;
+  requireTerminal(isNew);
+  return passphraseKey(isNew ? await askNewSecret('New passphrase') : await askSecret('Passphrase: '));
+}
+
+function namedKey(options: CommandOptions, isNew: boolean): NamedKey | undefined {
   const prefix = isNew ? 'new-' : '';
   const given = {
+    source: textOption(options, isNew ? 'newKey' : 'key'),
     passphraseFile: textOption(options, isNew ? 'newPassphraseFile' : 'passphraseFile'),
     passphraseFd: textOption(options, isNew ? 'newPassphraseFd' : 'passphraseFd'),
     keyFile: textOption(options, isNew ? 'newKeyFile' : 'keyFile'),
@@ -33,15 +45,13 @@ export function keyFromOptions(options: CommandOptions, isNew = false): GivenKey
   const count = Object.values(given).filter((value) => value !== undefined).length;
   if (count === 0) return undefined;
   if (count > 1) {
-    const flags = ['passphrase-file', 'passphrase-fd', 'key-file'].map((flag) => `--${prefix}${flag}`).join(', ');
+    const flags = ['key', 'passphrase-file', 'passphrase-fd', 'key-file'].map((flag) => `--${prefix}${flag}`);
     throw new CaissonError('invalid', 'argument-invalid', 'more than one key was given', {
-      remedy: `Give one of ${flags}.`,
+      remedy: `Give one of ${flags.join(', ')}.`,
     });
   }
-  if (given.keyFile !== undefined) {
-    const path = resolve(given.keyFile);
-    return { credential: { kind: 'key-file', path }, hint: { kind: 'key-file', path } };
-  }
+  if (given.source !== undefined) return keyOfSource(given.source, `--${prefix}key`);
+  if (given.keyFile !== undefined) return keyFileKey(given.keyFile);
   if (given.passphraseFile !== undefined) {
     const path = resolve(given.passphraseFile);
     const secret = readSecretFile(path, `--${prefix}passphrase-file`);
@@ -50,25 +60,46 @@ export function keyFromOptions(options: CommandOptions, isNew = false): GivenKey
       hint: { kind: 'passphrase', ...(isLasting(path) ? { path } : {}) },
     };
   }
-  const secret = readSecret(
-    descriptorOf(given.passphraseFd ?? ''),
-    `descriptor ${given.passphraseFd}`,
-    `--${prefix}passphrase-fd`,
+  return passphraseKey(
+    readSecret(descriptorOf(given.passphraseFd ?? ''), `descriptor ${given.passphraseFd}`, `--${prefix}passphrase-fd`),
   );
+}
+
+/** What follows the scheme is checked by whoever opens the source. */
+function keyOfSource(text: string, option: string): NamedKey {
+  if (text === 'passphrase') return 'asked';
+  if (text.startsWith('file:') && text.length > 'file:'.length) return keyFileKey(text.slice('file:'.length));
+  const kind = serviceKindOf(text);
+  if (kind !== undefined && text.length <= keyUrlCharactersMax)
+    return { credential: { kind: 'url', url: text }, hint: { kind, url: text } };
+  throw new CaissonError('invalid', 'argument-invalid', `${option} names no source of keys that is known`, {
+    remedy: `Give passphrase, file:PATH, or a URL of the kind ${serviceKeyKinds.join(', ')} (docs/key-sources.md).`,
+  });
+}
+
+function keyFileKey(file: string): GivenKey {
+  const path = resolve(file);
+  return { credential: { kind: 'key-file', path }, hint: { kind: 'key-file', path } };
+}
+
+function passphraseKey(secret: Uint8Array): GivenKey {
   return { credential: { kind: 'passphrase', secret }, hint: { kind: 'passphrase' } };
+}
+
+function requireTerminal(isNew: boolean): void {
+  if (isInteractive()) return;
+  const prefix = isNew ? 'new-' : '';
+  throw new CaissonError('denied', 'key-source-unavailable', 'no key was given, and there is no terminal to ask on', {
+    remedy: `Give --${prefix}passphrase-file, --${prefix}passphrase-fd, --${prefix}key-file or --${prefix}key.`,
+  });
 }
 
 /** For a new volume or slot: what the options name, else a passphrase typed twice. */
 export async function newKey(options: CommandOptions, question: string, isNew = false): Promise<GivenKey> {
-  const given = keyFromOptions(options, isNew);
-  if (given !== undefined) return given;
-  if (!isInteractive()) {
-    const prefix = isNew ? 'new-' : '';
-    throw new CaissonError('denied', 'key-source-unavailable', 'no key was given, and there is no terminal to ask on', {
-      remedy: `Give --${prefix}passphrase-file, --${prefix}passphrase-fd or --${prefix}key-file.`,
-    });
-  }
-  return { credential: { kind: 'passphrase', secret: await askNewSecret(question) }, hint: { kind: 'passphrase' } };
+  const named = namedKey(options, isNew);
+  if (named !== undefined && named !== 'asked') return named;
+  requireTerminal(isNew);
+  return passphraseKey(await askNewSecret(question));
 }
 
 /**
@@ -82,7 +113,7 @@ export async function unlockingKey(
   options: CommandOptions,
   opensAgain = false,
 ): Promise<Credential | undefined> {
-  const given = keyFromOptions(options);
+  const given = await keyFromOptions(options);
   if (given !== undefined) return given.credential;
   const { volumes } = await operations.listVolumes({});
   const volume = volumes.find((candidate) => candidate.name === name);

@@ -40,7 +40,7 @@ export async function newVolume(
 /** A volume without protection has no secret, so none is asked for. */
 async function keyFor(protection: string, name: string, options: CommandOptions, isNew: boolean): Promise<GivenKey> {
   if (protection === 'sealed') return newKey(options, `New passphrase for ${name}`, isNew);
-  return keyFromOptions(options, isNew) ?? { credential: { kind: 'none' }, hint: { kind: 'none' } };
+  return (await keyFromOptions(options, isNew)) ?? { credential: { kind: 'none' }, hint: { kind: 'none' } };
 }
 
 /** A path is relative to where the command was typed, whoever carries it out. */

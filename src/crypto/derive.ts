@@ -16,6 +16,14 @@ export const keyLabel = {
   keyringSlot: 'keyring slot',
   keyringBody: 'keyring body',
   keyFile: 'key file',
+  tpm: 'tpm key',
+  pkcs11: 'token key',
+  kmip: 'kmip key',
+  tang: 'tang key',
+  vault: 'vault key',
+  'aws-kms': 'aws key',
+  broker: 'broker key',
+  kbs: 'kbs key',
 } as const;
 export type KeyLabel = (typeof keyLabel)[keyof typeof keyLabel];
 

@@ -2,7 +2,7 @@
 import type { OperationRequest } from '../admin/operations.ts';
 import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
-import { credentialOfEntry } from './credentials.ts';
+import { credentialOfEntry, hintOf } from './credentials.ts';
 import { nameOrRemove } from './name-or-remove.ts';
 import type { OperationsContext } from './operations-context.ts';
 import { lineageOf } from './relatives.ts';
@@ -27,7 +27,7 @@ export async function cloneVolume(
     const options = { keySource, isolate, ...(snapshot === undefined ? {} : { snapshot }) };
     const info = await volume.clone(options);
     const volumeId = bytesOfId(info.volumeId);
-    const hint: KeyHint = key ?? (newCredential === undefined ? entry.key : { kind: own.kind });
+    const hint: KeyHint = key ?? (newCredential === undefined ? entry.key : hintOf(own));
     const cloneEntry = { store: entry.store, volumeId: info.volumeId, key: hint };
     await nameOrRemove(names, newName, cloneEntry, () => engine.removeVolume(environment, volumeId));
     const lineage = lineageOf(names, await engine.inspectVolume(environment, volumeId));

@@ -6,7 +6,11 @@ import fs from 'node:fs';
 import type { Credential, KeyHint } from '../admin/schema.ts';
 import { systemRandom } from '../crypto/random.ts';
 import type { KeySource } from '../keys/key-source.ts';
+import { assert } from '../lib/assert.ts';
+import { patientClock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
+import type { Environment } from '../lib/folders.ts';
+import { serviceKindOf } from '../lib/key-kinds.ts';
 import { passphraseBytesMax } from '../lib/limits.ts';
 import { fileError } from '../store/file-errors.ts';
 import type { Parts } from './parts.ts';
@@ -15,12 +19,26 @@ import type { VolumeEntry } from './volume-names.ts';
 /** Undefined: only a person can give this one. */
 export async function credentialOfHint(hint: KeyHint): Promise<Credential | undefined> {
   if (hint.kind === 'none') return { kind: 'none' };
+  if (hint.url !== undefined) return { kind: 'url', url: hint.url };
   if (hint.path === undefined) return undefined;
   if (hint.kind === 'key-file') return { kind: 'key-file', path: hint.path };
+  if (hint.kind !== 'passphrase') return undefined;
   return { kind: 'passphrase', secret: readSecretFile(hint.path, 'passphrase file', '--passphrase-file') };
 }
 
-export async function keySourceOf(credential: Credential): Promise<KeySource> {
+/** What volumes.json may remember of a key when the request does not say it. */
+export function hintOf(credential: Credential): KeyHint {
+  if (credential.kind !== 'url') return { kind: credential.kind };
+  const kind = serviceKindOf(credential.url);
+  assert(kind !== undefined, 'the source of this key was opened');
+  return { kind, url: credential.url };
+}
+
+export async function keySourceOf(credential: Credential, environment: Environment): Promise<KeySource> {
+  if (credential.kind === 'url') {
+    const { openKeySource } = await import('../keys/open-key-source.ts');
+    return openKeySource(credential.url, { clock: patientClock, random: systemRandom, environment });
+  }
   if (credential.kind === 'none') return (await import('../keys/none.ts')).noneSource;
   if (credential.kind === 'key-file') {
     const { createKeyFileSource } = await import('../keys/key-file.ts');
@@ -91,7 +109,7 @@ export async function credentialOfEntry(parts: Parts, name: string, entry: Volum
   const credential = await parts.credentialOf(entry.key);
   if (credential !== undefined) return credential;
   throw new CaissonError('denied', 'key-source-unavailable', `no key was given for ${name}`, {
-    remedy: 'Give --passphrase-file, --passphrase-fd or --key-file, or run the command on a terminal.',
+    remedy: 'Give --passphrase-file, --passphrase-fd, --key-file or --key, or run the command on a terminal.',
     details: { name },
   });
 }

@@ -48,7 +48,7 @@ export function createParts(folders: Folders, configuration: Configuration, envi
         },
       });
     },
-    keySource: keySourceOf,
+    keySource: (credential) => keySourceOf(credential, environment),
     credentialOf: credentialOfHint,
     generateKeyFile: async (path) => generateKeyFile(path),
     listenNbd: async (address, log) => {

@@ -7,7 +7,7 @@ import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { checkReference } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
-import { credentialOfEntry } from './credentials.ts';
+import { credentialOfEntry, hintOf } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import { isHashedEntry } from './hashed-entry.ts';
 import { nameOrRemove } from './name-or-remove.ts';
@@ -124,7 +124,7 @@ async function createVolume(
       const entry = {
         store: opened.environment.store.url,
         volumeId: info.volumeId,
-        key: request.key ?? { kind: credential.kind },
+        key: request.key ?? hintOf(credential),
       };
       await nameOrRemove(names, name, entry, () => engine.removeVolume(opened.environment, bytesOfId(info.volumeId)));
       return detailsOf(name, entry, info, false);

@@ -7,6 +7,7 @@
  */
 import type { KeyHint } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
+import { keyKinds } from '../lib/key-kinds.ts';
 import { volumesFileBytesMax } from '../lib/limits.ts';
 import { checkName, isName } from '../lib/names.ts';
 import { makePrivateFolder, readSmallFile, replaceSmallFile } from './small-files.ts';
@@ -159,10 +160,15 @@ function isEntry(entry: unknown): entry is VolumeEntry {
   const { store, volumeId, key } = rest;
   if (typeof store !== 'string' || store === '' || typeof volumeId !== 'string' || !/^[0-9a-f]{32}$/.test(volumeId))
     return false;
-  if (!isRecord(key) || !['passphrase', 'key-file', 'none'].includes(String(key['kind']))) return false;
+  return isKeyHint(key);
+}
+
+function isKeyHint(key: unknown): boolean {
+  if (!isRecord(key)) return false;
+  const { kind, ...places } = key;
   return (
-    hasExactly(key, key['path'] === undefined ? ['kind'] : ['kind', 'path']) &&
-    ['string', 'undefined'].includes(typeof key['path'])
+    keyKinds.some((known) => known === kind) &&
+    Object.entries(places).every(([field, value]) => ['path', 'url'].includes(field) && typeof value === 'string')
   );
 }
 

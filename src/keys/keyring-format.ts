@@ -11,6 +11,7 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ByteReader, ByteWriter } from '../lib/byte-codec.ts';
+import { keyKinds } from '../lib/key-kinds.ts';
 import { keyringBytesMax } from '../lib/limits.ts';
 import { wrapOverheadBytes } from '../crypto/box.ts';
 import { sha256 } from '../crypto/digest.ts';
@@ -36,7 +37,20 @@ const inheritedBytes = volumeIdBytes + 4 + keyBytes;
 const wrapPrefix = new TextEncoder().encode('caisson keyring slot v1\0');
 const bodyPrefix = new TextEncoder().encode('caisson keyring body v1\0');
 
-const kindCodes: Readonly<Record<KeySourceKind, number>> = { passphrase: 1, 'key-file': 2, none: 3 };
+/** 4 is never given out: a frozen vector has it as the kind that nobody knows. */
+const kindCodes: Readonly<Record<KeySourceKind, number>> = {
+  passphrase: 1,
+  'key-file': 2,
+  none: 3,
+  tpm: 5,
+  pkcs11: 6,
+  kmip: 7,
+  tang: 8,
+  vault: 9,
+  'aws-kms': 10,
+  broker: 11,
+  kbs: 12,
+};
 
 /** What names a slot and is bound to its wrap. */
 export interface SlotHead {
@@ -272,7 +286,7 @@ function takeSlot(reader: ByteReader): EncodedSlot {
 
 function kindOf(reader: ByteReader): KeySourceKind {
   const code = reader.u8();
-  for (const kind of ['passphrase', 'key-file', 'none'] as const) {
+  for (const kind of keyKinds) {
     if (kindCodes[kind] === code) return kind;
   }
   throw reader.invalid(`a slot has the unknown kind ${code}`);

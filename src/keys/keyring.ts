@@ -306,7 +306,7 @@ export class Keyring {
 type WrapContext = Pick<KeyringState, 'volumeId' | 'keyringKey' | 'random'>;
 
 async function enrollSlot(context: WrapContext, id: number, source: KeySource, label: string): Promise<Slot> {
-  const { parameters, key } = await source.enroll();
+  const { parameters, key } = await source.enroll({ volumeId: copyOf(context.volumeId) });
   const head = { id, kind: source.kind, parameters: copyOf(parameters) };
   const wrappingKey = slotWrappingKey(key, context.volumeId);
   const wrap = wrapBox(wrappingKey, format.wrapAdditional(context.volumeId, head), context.keyringKey, context.random);
@@ -320,7 +320,11 @@ async function findKeyringKey(decoded: EncodedKeyring, volumeId: Uint8Array, sou
   let refusal: CaissonError | undefined;
   for (const slot of slots) {
     try {
-      const keyringKey = unwrapSlot(slot, await source.derive(slot.parameters), volumeId);
+      const keyringKey = unwrapSlot(
+        slot,
+        await source.derive(slot.parameters, { volumeId: copyOf(volumeId) }),
+        volumeId,
+      );
       if (keyringKey !== undefined) return keyringKey;
     } catch (error) {
       if (!isSlotRefusal(error)) throw error;

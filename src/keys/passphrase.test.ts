@@ -57,7 +57,9 @@ test('parameters of another function, cut off or too long are refused', () => {
 
 test('the key is Argon2id over exactly the stored parameters', async () => {
   const passphrase = new TextEncoder().encode('correct horse');
-  const { parameters, key } = await createPassphraseSource({ passphrase, random: systemRandom, cost: floor }).enroll();
+  const { parameters, key } = await createPassphraseSource({ passphrase, random: systemRandom, cost: floor }).enroll({
+    volumeId: new Uint8Array(16),
+  });
   const { salt } = parsePassphraseParameters(parameters);
   const expected = argon2Sync('argon2id', {
     message: passphrase,

@@ -142,7 +142,7 @@ export class FakeParts implements Parts {
       credential.kind === 'passphrase' ? credential.secret : new TextEncoder().encode(JSON.stringify(credential));
     const key = new Uint8Array(secret);
     return {
-      kind: credential.kind,
+      kind: credential.kind === 'url' ? 'vault' : credential.kind,
       describe: credential.kind,
       enroll: async () => ({ parameters: new Uint8Array(0), key }),
       derive: async () => key,
@@ -338,7 +338,7 @@ export class FakeParts implements Parts {
 }
 
 async function secretOf(source: KeySource): Promise<string> {
-  return Buffer.from(await source.derive(new Uint8Array(0))).toString('hex');
+  return Buffer.from(await source.derive(new Uint8Array(0), { volumeId: new Uint8Array(16) })).toString('hex');
 }
 
 const fakeHousekeeping = {

@@ -17,7 +17,7 @@ export const run: RunCommand = async (context, names, options) => {
   }
   const readyDescriptor = descriptor(textOption(options, 'readyFd'));
   const local = await context.local();
-  const given = keyFromOptions(options)?.credential;
+  const given = (await keyFromOptions(options))?.credential;
   const volumes: ServedVolume[] = [];
   for (const name of new Set(names)) {
     volumes.push({

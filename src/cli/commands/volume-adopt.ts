@@ -10,7 +10,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   const volumeId = textOption(options, 'id');
   const root = textOption(options, 'root');
   const acceptMissingAnchor = options['acceptMissingAnchor'] === true;
-  const given = keyFromOptions(options);
+  const given = await keyFromOptions(options);
   let credential = given?.credential;
   if (acceptMissingAnchor && credential === undefined && isInteractive()) {
     credential = { kind: 'passphrase', secret: await askSecret(`Passphrase of ${name}: `) };

@@ -10,8 +10,8 @@ export const run: RunCommand = async (context, [name = '', newName = ''], option
   checkName(name);
   checkName(newName);
   const operations = await operationsFor(context, name);
-  const own = keyFromOptions(options, true);
-  const given = keyFromOptions(options);
+  const own = await keyFromOptions(options, true);
+  const given = await keyFromOptions(options);
   const snapshot = textOption(options, 'snapshot');
   // The daemon has forgotten the secret that opened the parent: a clone under the same needs it again.
   const credential = given?.credential ?? (await unlockingKey(operations, name, {}, own === undefined));

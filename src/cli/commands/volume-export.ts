@@ -19,7 +19,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     });
   }
   await publishFirst(context, name);
-  const report = await withKeyWhenNeeded(name, keyFromOptions(options)?.credential, (credential) =>
+  const report = await withKeyWhenNeeded(name, (await keyFromOptions(options))?.credential, (credential) =>
     exportIt(context, name, options, to, credential),
   );
   if (to === '-') context.output.beside(report, () => describe(name, report));

@@ -10,8 +10,8 @@ import { spaceRows } from './volume-clean.ts';
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const operations = await operationsFor(context, name);
-  const renewed = keyFromOptions(options, true);
-  const given = keyFromOptions(options);
+  const renewed = await keyFromOptions(options, true);
+  const given = await keyFromOptions(options);
   const credential = given?.credential ?? (await unlockingKey(operations, name, {}));
   const request = {
     name,

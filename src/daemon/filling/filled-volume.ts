@@ -9,6 +9,7 @@ import type { FillReport } from '../../backup/fill.ts';
 import { WithheldHeadStore } from '../../backup/withheld-head.ts';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { PublicVolumeInfo, Volume } from '../../volume/volume-types.ts';
+import { hintOf } from '../credentials.ts';
 import type { OperationsContext } from '../operations-context.ts';
 import type { Engine, OpenEnvironment } from '../parts.ts';
 import { bytesOfId, closing, defaultDurability, detailsOf } from '../volume-details.ts';
@@ -71,7 +72,7 @@ async function orRemove<Value>(
   { volumeId }: PublicVolumeInfo,
   act: (entry: VolumeEntry) => Promise<Value>,
 ): Promise<Value> {
-  const entry = { store: opened.environment.store.url, volumeId, key: key ?? { kind: credential.kind } };
+  const entry = { store: opened.environment.store.url, volumeId, key: key ?? hintOf(credential) };
   const remove = async (): Promise<unknown> => engine.removeVolume(opened.environment, bytesOfId(volumeId));
   try {
     await names.add(name, { ...entry, unfinished: true });

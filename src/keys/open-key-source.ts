@@ -1,0 +1,25 @@
+/**
+ * From the URL of a key source to the source, for a volume and for a broker alike. Each kind is loaded when it
+ * is first asked for. Making a source asks nobody yet: services are reached by `enroll` and `derive`.
+ */
+import type { Clock } from '../lib/clock.ts';
+import { CaissonError } from '../lib/errors.ts';
+import type { Environment } from '../lib/folders.ts';
+import type { Random } from '../lib/random.ts';
+import { parseKeyUrl } from './key-url.ts';
+import type { HeldKeySource } from './key-source.ts';
+
+/** What a source may use of the process that opens it. */
+export interface KeySourceContext {
+  /** Its waits keep the process alive: `patientClock`. */
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly environment: Environment;
+}
+
+export async function openKeySource(text: string, _context: KeySourceContext): Promise<HeldKeySource> {
+  const url = parseKeyUrl(text);
+  throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
+    remedy: 'Use another kind of key.',
+  });
+}
