@@ -407,3 +407,61 @@ export const certificateBytesMax = 16 * 1024;
 export const certificateExtensionsMax = 64;
 /** Certificates that a bundle of PEM may hold. */
 export const pemCertificatesMax = 32;
+
+// Policies (spec/policy.md)
+
+export const policyBytesMax = 128 * 1024;
+/** A set of reference values. */
+export const referenceBytesMax = 512 * 1024;
+export const policyDepthMax = 12;
+/** Members of a mapping, items of a list. */
+export const policyItemsMax = 4096;
+export const policyProfilesMax = 32;
+/** Told at once; the rest is only counted. */
+export const policyProblemsMax = 50;
+export const policyTextCharactersMax = 1024;
+export const policyValueCharactersMax = 512;
+
+// Release log (spec/release-log.md)
+
+/** One leaf, and one line of a downloaded log. */
+export const logLineBytesMax = 16 * 1024;
+/** A proof that travels by itself: one leaf, two heads and 64 hashes fit well. */
+export const logProofBytesMax = 64 * 1024;
+
+// Broker API (spec/broker-http.md)
+
+/** A release carries evidence of several parts in base64. */
+export const brokerReleaseBytesMax = 2 * 1024 * 1024;
+export const brokerRequestBytesMax = 256 * 1024;
+export const brokerAnswerBytesMax = 4 * 1024 * 1024;
+export const brokerJsonDepthMax = 8;
+/** A policy or a set of reference values. */
+export const brokerDocumentBytesMax = 128 * 1024;
+/** Anchors that advance together. */
+export const anchorGroupStatesMax = 64;
+/** From challenge to release; a TPM takes seconds, an operator with a slow machine some more. */
+export const nonceMillisecondsMax = 120_000;
+/** How far clocks of brokers that share a database may be apart. */
+export const nonceEarlyMillisecondsMax = 5_000;
+export const brokerConnectionsMax = 2048;
+export const brokerHeadersMilliseconds = 5_000;
+export const brokerRequestMilliseconds = 15_000;
+/** Between two requests on one connection. */
+export const brokerIdleMilliseconds = 60_000;
+/** A stop waits this long for requests in flight. */
+export const brokerDrainMilliseconds = 10_000;
+/** Releases that are verified at one time; more wait their turn … */
+export const brokerReleasesInFlightMax = 64;
+/** … at most so many, the rest are told to come back. */
+export const brokerReleasesWaitingMax = 1024;
+/** Sessions that are kept in memory, beside the database … */
+export const brokerSessionsCachedMax = 16_384;
+/** … for so long: another instance's revocation takes effect within it. */
+export const brokerSessionCacheMilliseconds = 5_000;
+export const brokerSessionMillisecondsDefault = 24 * 3_600_000;
+/** Keys of one tenant. */
+export const brokerTenantKeysMax = 100_000;
+export const brokerTenantsMax = 10_000;
+/** Addresses and tenants that rate limits remember. */
+export const brokerRateEntriesMax = 65_536;
