@@ -142,6 +142,8 @@ export type ErrorCode =
   | 'database-full'
   | 'database-damaged'
   | 'database-rolled-back'
+  | 'database-read-only'
+  | 'database-unreachable' // the server of the database does not answer
   | 'log-tampered' // a proof or a signature of the release log does not hold
   | 'capability-invalid'
   | 'capability-refused' // outside what the capability grants

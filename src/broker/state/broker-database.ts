@@ -6,36 +6,19 @@
  * - A change and its line in the release log are one transaction: neither is ever there without the other.
  * - `commit` resolves once both are durable. Commits that wait at the same time share one transaction (group
  *   commit); one that is refused leaves the others alone.
- * - Refusals: `rolled-back` and `forked` (anchors), `name-exists`, `name-missing`, `nonce-used`, `volume-fenced`.
- *   A database that is locked, full or damaged is `database-locked`, `database-full`, `database-damaged`; one that went
- *   back to an older state is `database-rolled-back`.
+ * - Refusals: `rolled-back` and `forked` (anchors: a fenced writer gets `rolled-back` with `heldEpoch` above `epoch` in
+ *   the details), `tenant-missing`, `name-exists`, `name-missing`, `object-changed` (a document whose version does not
+ *   follow), `nonce-used`, `limit-exceeded` (an entry that is too long).
+ * - A database that is locked, full, read-only or damaged is `database-locked`, `database-full`, `database-read-only`,
+ *   `database-damaged`; one that does not answer `database-unreachable`: the commit may or may not be there. More
+ *   commits waiting than a queue holds is `rate-limited`. One that went back to an older state is `database-rolled-back`.
  * - Tenants are kept apart here: no call sees a row of another tenant.
  * - Secrets are wrapped before they get here.
  */
 import type { AnchorState } from '../../anchor/anchor.ts';
+import type { LogEntry } from '../../wire/release-log.ts';
 
-/** One line of the release log; the log's leaf is its canonical JSON (spec/release-log.md). */
-export interface LogEntry {
-  readonly kind:
-    | 'release'
-    | 'refusal'
-    | 'anchor-advance'
-    | 'anchor-forget'
-    | 'key-create'
-    | 'key-erase'
-    | 'policy-change'
-    | 'reference-change'
-    | 'tenant-change'
-    | 'admin-change'
-    | 'capability-change'
-    | 'session'
-    | 'restore';
-  /** Milliseconds since 1970. */
-  readonly at: number;
-  readonly tenant: string;
-  /** Facts for auditors, no secrets: ids, digests, rules that failed. */
-  readonly facts: Readonly<Record<string, string | number | boolean | readonly string[]>>;
-}
+export type { LogEntry } from '../../wire/release-log.ts';
 
 export interface Tenant {
   readonly name: string;
@@ -68,11 +51,14 @@ export interface StoredDocument {
 
 export type Effect =
   | { readonly kind: 'put-tenant'; readonly tenant: Tenant; readonly isNew: boolean }
+  /** With everything of it; the only effect of its commit. */
   | { readonly kind: 'remove-tenant'; readonly name: string }
   | { readonly kind: 'create-key'; readonly key: StoredKey }
+  /** Leaves the name taken and the wrapped key empty; of an erased key nothing can be changed (`name-missing`). */
   | { readonly kind: 'erase-key'; readonly tenant: string; readonly name: string; readonly at: number }
   | { readonly kind: 'set-key-policy'; readonly tenant: string; readonly name: string; readonly policy: string }
   | { readonly kind: 'rewrap-key'; readonly tenant: string; readonly name: string; readonly wrapped: Uint8Array }
+  /** Its version is 1, or the one held plus 1. */
   | { readonly kind: 'put-document'; readonly document: StoredDocument }
   | {
       readonly kind: 'remove-document';
@@ -118,8 +104,23 @@ export interface LogLeaf {
   readonly bytes: Uint8Array;
 }
 
+/** What metrics read. Counted since the database was opened, by this instance. */
+export interface DatabaseCounters {
+  readonly commits: number;
+  readonly refusals: number;
+  /** Transactions; commits / groups is the size of a group. */
+  readonly groups: number;
+  readonly groupCommitsLargest: number;
+  readonly commitsWaiting: number;
+  /** Leaves in the log after the last group of this instance. */
+  readonly logSize: number;
+  /** Time spent in transactions. */
+  readonly groupSeconds: number;
+}
+
 export interface BrokerDatabase {
   readonly kind: 'sqlite' | 'postgresql';
+  readonly counters: DatabaseCounters;
   commit(change: Commit): Promise<CommitReceipt>;
   tenant(name: string): Promise<Tenant | undefined>;
   tenants(): Promise<readonly Tenant[]>;
