@@ -346,6 +346,20 @@ export const demoBulkWritesMax = 64;
 // Keyring (spec/keys.md), which manifests carry
 export const keyringBytesMax = 64 * 1024;
 
+// Key services (spec/keys.md, section 5.4)
+
+/** How long a service may take for one answer. */
+export const keyServiceMillisecondsMax = 15_000;
+/** The largest answer that is read from one: an advertisement, a wrapped key, an error. */
+export const keyServiceAnswerBytesMax = 64 * 1024;
+/** A PIN, a token, a bundle of certificates. */
+export const secretFileBytesMax = 256 * 1024;
+/** Slots of one PKCS#11 module that are looked at for the token. */
+export const pkcs11SlotsMax = 256;
+/** Items of one TTLV message, and how deep they nest. */
+export const ttlvItemsMax = 1024;
+export const ttlvDepthMax = 16;
+
 // Import, copy and backup (docs/import-and-backup.md)
 
 /** Content is read in pieces of this size … */
