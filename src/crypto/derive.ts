@@ -20,10 +20,15 @@ export const keyLabel = {
   pkcs11: 'token key',
   kmip: 'kmip key',
   tang: 'tang key',
+  tangExchange: 'tang exchange',
   vault: 'vault key',
   'aws-kms': 'aws key',
   broker: 'broker key',
   kbs: 'kbs key',
+  brokerKeys: 'broker volume keys',
+  brokerSessions: 'broker sessions',
+  brokerNonces: 'broker nonces',
+  brokerSigning: 'broker signing seed',
 } as const;
 export type KeyLabel = (typeof keyLabel)[keyof typeof keyLabel];
 

@@ -17,9 +17,16 @@ export interface KeySourceContext {
   readonly environment: Environment;
 }
 
-export async function openKeySource(text: string, _context: KeySourceContext): Promise<HeldKeySource> {
+export async function openKeySource(text: string, context: KeySourceContext): Promise<HeldKeySource> {
   const url = parseKeyUrl(text);
-  throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
-    remedy: 'Use another kind of key.',
-  });
+  switch (url.kind) {
+    case 'pkcs11':
+      return (await import('./pkcs11.ts')).createPkcs11Source(url, context);
+    case 'tang':
+      return (await import('./tang.ts')).createTangSource(url, context);
+    default:
+      throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
+        remedy: 'Use another kind of key.',
+      });
+  }
 }
