@@ -479,3 +479,31 @@ export const brokerTenantKeysMax = 100_000;
 export const brokerTenantsMax = 10_000;
 /** Addresses and tenants that rate limits remember. */
 export const brokerRateEntriesMax = 65_536;
+
+// TPM 2.0 (docs/tpm.md)
+
+/** A command or an answer; real TPMs stop at 4096. */
+export const tpmMessageBytesMax = 8192;
+/** To reach a simulator. */
+export const tpmConnectMillisecondsMax = 5_000;
+/** Commands that only look, hash or sign. Another program's turn at an unshared TPM counts, too. */
+export const tpmCommandMillisecondsMax = 60_000;
+/** Commands that make keys: slow chips search minutes for RSA primes. */
+export const tpmKeyMillisecondsMax = 300_000;
+/** How often a command is repeated that the TPM asks to repeat … */
+export const tpmRepeatsMax = 20;
+/** … and the pause before each. */
+export const tpmRepeatMilliseconds = 100;
+/** Handles of one kind that are asked for at once. */
+export const tpmHandlesMax = 254;
+/** What one NV command moves; every TPM 2.0 takes at least so much. */
+export const tpmNvPieceBytes = 512;
+/** The largest NV index that is read: certificates, reports of a paravisor. */
+export const tpmNvIndexBytesMax = 16 * 1024;
+/** A PIN. */
+export const tpmPinBytesMax = 64;
+
+// AMD SEV-SNP (spec/attestation-snp.md)
+
+/** Certificates in the table that a host hands to its guest; five kinds are known. */
+export const snpTableEntriesMax = 16;

@@ -29,10 +29,17 @@ export interface Verdict {
   readonly conditions: readonly RuleOutcome[];
 }
 
-/** The outcomes that refused: of conditions, and of the profile that came closest. */
+/**
+ * The outcomes that refused: of conditions, and of the profile that came closest: of the evidence's own
+ * technology if there is one, with the fewest failures, the first of equal ones.
+ */
 export function failures(verdict: Verdict): readonly RuleOutcome[] {
   if (verdict.allowed) return [];
   const failed = (rules: readonly RuleOutcome[]): RuleOutcome[] => rules.filter(({ outcome }) => outcome === 'fail');
-  const closest = verdict.profiles.map(({ rules }) => failed(rules)).toSorted((a, b) => a.length - b.length)[0];
+  const isForeign = ({ profile, rules }: ProfileVerdict): boolean =>
+    rules[0]?.rule === `profiles.${profile}.technology`;
+  const own = verdict.profiles.filter((profile) => !isForeign(profile));
+  const candidates = (own.length > 0 ? own : verdict.profiles).map(({ rules }) => failed(rules));
+  const closest = candidates.toSorted((left, right) => left.length - right.length)[0];
   return [...(verdict.profile === undefined ? (closest ?? []) : []), ...failed(verdict.conditions)];
 }
