@@ -507,3 +507,12 @@ export const tpmPinBytesMax = 64;
 
 /** Certificates in the table that a host hands to its guest; five kinds are known. */
 export const snpTableEntriesMax = 16;
+/** How long a policy is used before it is read again: another instance's change takes effect within it. */
+export const brokerPolicyCacheMilliseconds = 2_000;
+export const brokerPoliciesCachedMax = 1024;
+/** Counters of a session that may arrive out of order. */
+export const sessionCounterWindow = 64;
+/** What a volume may write while no broker answers, where its policy lets it go on. */
+export const anchorOutageRecordsMax = 1_000_000;
+/** Rules that a refusal and its line in the log name. */
+export const refusalRulesMax = 32;
