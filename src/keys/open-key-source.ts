@@ -24,6 +24,8 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
       return (await import('./pkcs11.ts')).createPkcs11Source(url, context);
     case 'tang':
       return (await import('./tang.ts')).createTangSource(url, context);
+    case 'vault':
+      return (await import('./vault.ts')).createVaultSource(url, context);
     default:
       throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
         remedy: 'Use another kind of key.',
