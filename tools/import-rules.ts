@@ -163,6 +163,7 @@ export const importRules: readonly ImportRule[] = [
     'content and sealed objects on their way between stores; it meets the engine in the functions that read a catalog',
   ),
   row('export/block-device.ts', ['lib'], [], 'the contract between engine and protocols'),
+  row('export/bounded-device.ts', exportSide, [], 'a part of a device, for any protocol'),
   row('export/nbd', exportSide, socketBuiltins, 'an export knows neither the volume nor a sibling'),
   row(
     'export/fuse',
