@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { CaissonError, isCaissonError } from '../../src/lib/errors.ts';
 import { Region } from '../../src/lib/region.ts';
-import type { Answer, Exchange, HttpTransport } from '../../src/store/s3/http-transport.ts';
+import type { Answer, Exchange, HttpTransport } from '../../src/aws/http-transport.ts';
 import { S3Client } from '../../src/store/s3/s3-client.ts';
 import { S3Refusal } from '../../src/store/s3/s3-errors.ts';
 import { S3Reader } from '../../src/store/s3/s3-reader.ts';

@@ -14,7 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { emptyPayloadHash, signRequest } from '../../src/store/s3/sigv4.ts';
+import { emptyPayloadHash, signRequest } from '../../src/aws/sigv4.ts';
 import { requireTool, toolOutput } from './tools.ts';
 
 export const serverKeys = { AWS_ACCESS_KEY_ID: 'AKCAISSON', AWS_SECRET_ACCESS_KEY: 'SKCAISSON' } as const;

@@ -11,14 +11,14 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import * as limits from '../../lib/limits.ts';
 import type { Random } from '../../lib/random.ts';
-import type { Credentials, CredentialSource } from './credential-source.ts';
-import type { Answer, Exchange, HttpTransport, Payload } from './http-transport.ts';
+import type { Credentials, CredentialSource } from '../../aws/credential-source.ts';
+import type { Answer, Exchange, HttpTransport, Payload } from '../../aws/http-transport.ts';
 import { Closing, closed, Patience } from './patience.ts';
 import { isExpired, isPassing, isSkewed, refusalError, S3Refusal } from './s3-errors.ts';
 import { serverOf } from './s3-url.ts';
 import type { S3Location } from './s3-url.ts';
-import { emptyPayloadHash, encodeQuery, encodeUri, signRequest, unsignedPayload } from './sigv4.ts';
-import { elements, elementText } from './xml.ts';
+import { emptyPayloadHash, encodeQuery, encodeUri, signRequest, unsignedPayload } from '../../aws/sigv4.ts';
+import { elements, elementText } from '../../aws/xml.ts';
 
 export interface S3ClientParts {
   readonly location: S3Location;

@@ -5,8 +5,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { CaissonError } from '../../lib/errors.ts';
 import type { ErrorCode, ErrorKind } from '../../lib/errors.ts';
-import type { Answer } from './http-transport.ts';
-import { elementText } from './xml.ts';
+import type { Answer } from '../../aws/http-transport.ts';
+import { elementText } from '../../aws/xml.ts';
 
 /** An answer that is no success, before it is decided what that means. */
 export class S3Refusal extends Error {

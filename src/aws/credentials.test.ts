@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { rejects } from '../../../test/conformance/store.ts';
-import type { Clock } from '../../lib/clock.ts';
+import { rejects } from '../../test/conformance/store.ts';
+import type { Clock } from '../lib/clock.ts';
 import type { Credentials } from './credential-source.ts';
 import { CredentialChain } from './credentials.ts';
 

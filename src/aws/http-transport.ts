@@ -8,8 +8,8 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { CaissonError, messageOf } from '../../lib/errors.ts';
-import { s3IdleMillisecondsMax, s3SocketsMax } from '../../lib/limits.ts';
+import { CaissonError, messageOf } from '../lib/errors.ts';
+import { s3IdleMillisecondsMax, s3SocketsMax } from '../lib/limits.ts';
 
 export interface TransportOptions {
   readonly endpoint: URL;

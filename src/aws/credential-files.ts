@@ -1,8 +1,8 @@
 /** The shared files of the AWS tools, `~/.aws/credentials` and `~/.aws/config`, as far as they hold keys or name a web identity. */
 import fs from 'node:fs';
-import { CaissonError, messageOf } from '../../lib/errors.ts';
-import type { Environment } from '../../lib/folders.ts';
-import { s3FileBytesMax } from '../../lib/limits.ts';
+import { CaissonError, messageOf } from '../lib/errors.ts';
+import type { Environment } from '../lib/folders.ts';
+import { s3FileBytesMax } from '../lib/limits.ts';
 import type { Credentials } from './credential-source.ts';
 
 export type FoundProfile =

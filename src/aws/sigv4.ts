@@ -1,5 +1,5 @@
 /**
- * AWS Signature Version 4 in the header form, for S3 and STS. Pure: the time, the credentials and the
+ * AWS Signature Version 4 in the header form, for S3, STS and KMS. Pure: the time, the credentials and the
  * digest of the payload come in.
  *
  * Everything that changes what a request does is signed: method, path, query, host, conditions and
@@ -24,7 +24,7 @@ export interface SigningRequest {
   /** Hexadecimal SHA-256 of the payload, or `unsignedPayload`. */
   readonly payloadHash: string;
   readonly region: string;
-  readonly service: 's3' | 'sts';
+  readonly service: 's3' | 'sts' | 'kms';
   /** Milliseconds since 1970. */
   readonly time: number;
 }

@@ -3,9 +3,9 @@
  * the endpoint of a container, and the metadata service of an instance (version 2 only, the one
  * that cannot be reached through a careless proxy).
  */
-import type { Clock } from '../../lib/clock.ts';
-import { CaissonError, isCaissonError } from '../../lib/errors.ts';
-import { s3CredentialsBytesMax, s3CredentialsMillisecondsMax } from '../../lib/limits.ts';
+import type { Clock } from '../lib/clock.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
+import { s3CredentialsBytesMax, s3CredentialsMillisecondsMax } from '../lib/limits.ts';
 import type { Credentials } from './credential-source.ts';
 import { HttpTransport } from './http-transport.ts';
 import { encodeUri } from './sigv4.ts';

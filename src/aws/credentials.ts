@@ -6,10 +6,10 @@
  * Invariants: at most one fetch is under way; credentials that end are renewed before they do, in the
  * background while they are still good; a source that fails leaves good ones in use.
  */
-import type { Clock } from '../../lib/clock.ts';
-import { CaissonError } from '../../lib/errors.ts';
-import type { Environment } from '../../lib/folders.ts';
-import { s3CredentialsRefreshMilliseconds, s3CredentialsUrgentMilliseconds } from '../../lib/limits.ts';
+import type { Clock } from '../lib/clock.ts';
+import { CaissonError } from '../lib/errors.ts';
+import type { Environment } from '../lib/folders.ts';
+import { s3CredentialsRefreshMilliseconds, s3CredentialsUrgentMilliseconds } from '../lib/limits.ts';
 import type { Credentials, CredentialSource } from './credential-source.ts';
 import { fromContainer, fromInstance, fromWebIdentity } from './credential-services.ts';
 import { readProfile, textFile } from './credential-files.ts';
@@ -85,7 +85,7 @@ async function findCredentials({ environment, profile, region, clock }: ChainOpt
     const instance = await fromInstance(value('AWS_EC2_METADATA_SERVICE_ENDPOINT') ?? 'http://169.254.169.254', clock);
     if (instance !== undefined) return instance;
   }
-  throw new CaissonError('denied', 'store-credentials-missing', 'there are no credentials for the S3 store', {
+  throw new CaissonError('denied', 'store-credentials-missing', 'there are no AWS credentials', {
     remedy:
       'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials with ?profile= (docs/stores.md).',
   });
