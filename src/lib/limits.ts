@@ -425,6 +425,8 @@ export const pemCertificatesMax = 32;
 // Policies (spec/policy.md)
 
 export const policyBytesMax = 128 * 1024;
+/** Any file that the policy commands read: evidence, collateral, roots. */
+export const policyFileBytesMax = 4 * 1024 * 1024;
 /** A set of reference values. */
 export const referenceBytesMax = 512 * 1024;
 export const policyDepthMax = 12;
@@ -516,3 +518,31 @@ export const sessionCounterWindow = 64;
 export const anchorOutageRecordsMax = 1_000_000;
 /** Rules that a refusal and its line in the log name. */
 export const refusalRulesMax = 32;
+
+// Signed JSON (spec/attestation.md, "Strict JSON")
+
+/** The TCB levels of a platform are some 20 KiB. */
+export const jsonBytesMax = 512 * 1024;
+export const jsonDepthMax = 24;
+
+// Intel evidence (spec/attestation-intel.md)
+
+/** What the quoting enclave adds to the attestation key before it hashes both; genuine ones are 32 bytes. */
+export const intelQeAuthenticationBytesMax = 1024;
+/** TCB levels in one list; the longest published has some twenty. */
+export const intelTcbLevelsMax = 256;
+/** Advisories of one level, and identities of TDX modules. */
+export const intelListItemsMax = 1024;
+
+// TPM, Nitro and CCA evidence (spec/attestation-tpm.md, spec/attestation-nitro.md, spec/attestation-cca.md)
+
+/** A log of firmware has some hundred events. */
+export const eventLogEventsMax = 4096;
+/** CBOR of evidence: a genuine document nests four levels … */
+export const cborDepthMax = 8;
+/** … and has some hundred items. */
+export const cborItemsMax = 4096;
+/** AWS gives a document a leaf of three hours; ours answers a challenge of two minutes. */
+export const nitroDocumentAgeMillisecondsMax = 300_000;
+/** How far the clock of the machine that made it may be ahead. */
+export const nitroDocumentEarlyMillisecondsMax = 60_000;

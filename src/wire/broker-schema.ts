@@ -85,6 +85,7 @@ export const releaseRequest = z.strictObject({
   recipientPublicKey: base64Bytes(2048),
   sessionPublicKey: hexBytes(32),
   volumeId: volumeId.optional(),
+  anchors: z.literal(true).optional(),
   create: z.strictObject({ policy: brokerName }).optional(),
   signature: hexBytes(64),
 });

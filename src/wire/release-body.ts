@@ -5,11 +5,14 @@ import { toHex } from '../lib/hex.ts';
 
 export interface ReleaseBody {
   readonly volumeId?: Uint8Array | undefined;
+  /** The session shall advance anchors, which the policy must allow. */
+  readonly anchors?: true | undefined;
   readonly create?: { readonly policy: string } | undefined;
 }
 
-export function releaseBodyDigest({ volumeId, create }: ReleaseBody): Uint8Array {
+export function releaseBodyDigest({ volumeId, anchors, create }: ReleaseBody): Uint8Array {
   const members = {
+    ...(anchors === undefined ? {} : { anchors }),
     ...(create === undefined ? {} : { create: { policy: create.policy } }),
     ...(volumeId === undefined ? {} : { volumeId: toHex(volumeId) }),
   };
