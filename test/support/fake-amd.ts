@@ -48,10 +48,13 @@ export function endorsementKey(name = 'vek', curve = 'P-384'): KeyObject {
 }
 const endorsementKeys = new Map<string, KeyObject>();
 
+/** What the names of all authorities share. */
+export const fakeNames: FakeName = { OU: 'Engineering', C: 'US', L: 'Santa Clara', ST: 'CA', O: 'Fake Micro Devices' };
+
 function authorityName(role: 'ark' | 'ask' | 'asvk', product: Product): FakeName {
   const { name } = productFacts[product];
   const common = { ark: `ARK-${name}`, ask: `SEV-${name}`, asvk: `SEV-VLEK-${name}` }[role];
-  return { OU: 'Engineering', C: 'US', L: 'Santa Clara', ST: 'CA', O: 'Fake Micro Devices', CN: common };
+  return { ...fakeNames, CN: common };
 }
 
 export function authorityCertificate(
