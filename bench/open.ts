@@ -356,14 +356,15 @@ const crashesMax = 3;
 async function measureCrash(context: PartContext): Promise<void> {
   const bytes = Math.min(gibibyte, context.volumeBytes);
   const opened: { readonly milliseconds: number; readonly gibibytes: number }[] = [];
-  const work = async (home: CaissonHome): Promise<void> => {
-    for (let round = 0; round < Math.min(context.rounds, crashesMax); round++) {
+  // A new volume each time: what overwrites an old one makes garbage, and cleaning publishes what was written.
+  for (let round = 0; round < Math.min(context.rounds, crashesMax); round++) {
+    const work = async (home: CaissonHome): Promise<void> => {
       const spoolBytes = await serving(home, ({ uri }) => writeUnpublished(home, uri, bytes), true);
       const milliseconds = await serving(home, ({ readyMilliseconds }) => readyMilliseconds);
       opened.push({ milliseconds, gibibytes: spoolBytes / gibibyte });
-    }
-  };
-  await withVolume(context.disk, bytes, work, neverPublish);
+    };
+    await withVolume(context.disk, bytes, work, neverPublish);
+  }
   const gibibytes = median(opened.map((crash) => crash.gibibytes));
   const title = `process start to serving after kill -9, ${gibibytes.toFixed(2)} GiB of unpublished spool`;
   const milliseconds = median(opened.map((crash) => crash.milliseconds));
