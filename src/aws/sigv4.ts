@@ -33,7 +33,8 @@ export const unsignedPayload = 'UNSIGNED-PAYLOAD';
 export const emptyPayloadHash = hash('sha256', '', 'hex');
 
 const algorithm = 'AWS4-HMAC-SHA256';
-const isSigned = (name: string): boolean => name === 'host' || name.startsWith('if-') || name.startsWith('x-amz-');
+const isSigned = (name: string): boolean =>
+  name === 'host' || name === 'content-type' || name.startsWith('if-') || name.startsWith('x-amz-');
 
 /** The headers of the request with those that the signature adds. */
 export function signRequest(request: SigningRequest, credentials: SigningCredentials): Record<string, string> {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 import { keySourceConformance } from '../../test/conformance/key-source.ts';
 import { FakeVault } from '../../test/support/fake-vault.ts';
-import { hurriedContext, keyRefusal, otherUse, use } from '../../test/support/key-services.ts';
+import { hurriedContext, keyRefusal, otherUse, testOnDemand, use } from '../../test/support/key-services.ts';
 import type { HeldKeySource } from './key-source.ts';
 import { parseKeyUrl } from './key-url.ts';
 import { createVaultSource } from './vault.ts';
@@ -159,6 +159,10 @@ describe('vault', () => {
     vault.fault = (response) => response.end('{"data":{"plaintext":"AAAA"}}');
     await keyRefusal(source().derive(parameters, use), 'key-wrong');
   });
+
+  testOnDemand('CAISSON_TEST_VAULT', 'Vault or OpenBao', (text) =>
+    createVaultSource(parseKeyUrl(text), { ...hurriedContext, environment: process.env }),
+  );
 
   test('URLs that cannot work are refused before anybody is asked', () => {
     for (const text of [
