@@ -546,3 +546,29 @@ export const cborItemsMax = 4096;
 export const nitroDocumentAgeMillisecondsMax = 300_000;
 /** How far the clock of the machine that made it may be ahead. */
 export const nitroDocumentEarlyMillisecondsMax = 60_000;
+
+// The broker's database (spec/broker-state.md)
+
+/** Commits that share one transaction. */
+export const brokerGroupCommitsMax = 512;
+/** Commits that wait for a transaction; more are refused. */
+export const brokerCommitsWaitingMax = 16_384;
+/** How long a lock of another process on the database is waited for. */
+export const brokerLockMillisecondsMax = 5_000;
+/** Leaves, or hashes of subtrees, that one question may ask for. */
+export const brokerLogLeavesMax = 1_024;
+/** Expired nonces and sessions are removed at most this often, by the time of the entries … */
+export const brokerPurgeMilliseconds = 60_000;
+/** … this long after they expired, so that clocks may differ … */
+export const brokerPurgeDelayMilliseconds = 600_000;
+/** … and at most so many at one time. */
+export const brokerPurgeRowsMax = 10_000;
+/** Up to this size every page of a SQLite database is checked when it is opened; beyond it, the newest part of the log. */
+export const brokerCheckedFileBytesMax = 128 * 1024 * 1024;
+/** Connections of one broker to PostgreSQL: one writes, the others read. */
+export const brokerPostgresConnectionsMax = 5;
+export const brokerPostgresConnectMilliseconds = 5_000;
+/** One statement; a group of the largest size takes a small part of it. */
+export const brokerPostgresStatementMilliseconds = 15_000;
+/** How often a transaction that PostgreSQL gave up for the sake of another is tried again. */
+export const brokerPostgresAttemptsMax = 5;

@@ -73,8 +73,16 @@ export type Effect =
   | { readonly kind: 'take-nonce'; readonly nonce: Uint8Array; readonly expiresAt: number }
   | { readonly kind: 'put-session'; readonly session: StoredSession }
   | { readonly kind: 'raise-capability-epoch'; readonly tenant: string; readonly volumeId: Uint8Array }
-  /** For small state of other parts, such as the broker's own sealed keys. */
-  | { readonly kind: 'put-setting'; readonly name: string; readonly value: Uint8Array };
+  /**
+   * For small state of other parts, such as the broker's own sealed keys. With `keepsOther`, another value that is held
+   * already is `name-exists`: the first of several writers wins.
+   */
+  | {
+      readonly kind: 'put-setting';
+      readonly name: string;
+      readonly value: Uint8Array;
+      readonly keepsOther?: boolean;
+    };
 
 /** An attested workload's session: what it may do until it ends without showing evidence again. */
 export interface StoredSession {
