@@ -21,7 +21,7 @@ export const evidenceParts = {
   /**
    * quote: TPMS_ATTEST. signature: TPMT_SIGNATURE. pcrs: the values of the selected registers one after another, in the
    * order of the selection. akPublic: TPM2B_PUBLIC. ekCertificate: DER. ekIntermediates: DER certificates one after another.
-   * activation: what the TPM recovered from the credential of the challenge.
+   * activation: what the TPM recovered from the credential of the challenge. akCertificate: DER certificates, the AK's first.
    */
   tpm: {
     quote: true,
@@ -31,6 +31,7 @@ export const evidenceParts = {
     ekCertificate: false,
     ekIntermediates: false,
     activation: false,
+    akCertificate: false,
     eventLog: false,
   },
   /** document: COSE_Sign1 of the Nitro security module. */

@@ -1,0 +1,38 @@
+/** Event logs in the crypto-agile format, of machines that do not exist. */
+import { createHash } from 'node:crypto';
+import { ByteWriter } from '../../src/lib/byte-codec.ts';
+
+export interface FakeLogEvent {
+  readonly register: number;
+  readonly type: number;
+  readonly data: Uint8Array;
+  /** Those of `data` where they are left out. */
+  readonly digests?: ReadonlyMap<string, Uint8Array>;
+}
+
+const algorithms = { sha256: 0x0b, sha384: 0x0c, sha512: 0x0d } as const;
+const listed = ['sha256', 'sha384'] as const;
+
+export function fakeEventLog(events: readonly FakeLogEvent[]): Uint8Array {
+  const header = new ByteWriter().bytes(new TextEncoder().encode('Spec ID Event03\0')).u32(0).u8(0).u8(2).u8(0).u8(2);
+  header.u32(listed.length);
+  for (const name of listed) header.u16(algorithms[name]).u16(createHash(name).digest().length);
+  header.u8(0);
+  const log = new ByteWriter().u32(0).u32(3).zeros(20).block(header.finish());
+  for (const event of events) writeEvent(log, event);
+  return Uint8Array.from(log.finish());
+}
+
+/** UEFI_VARIABLE_DATA of a global variable of one byte. */
+export function fakeVariable(name: string, value: number): Uint8Array {
+  const vendor = Buffer.from('61dfe48bca93d211aa0d00e098032b8c', 'hex');
+  const writer = new ByteWriter().bytes(vendor).u64(name.length).u64(1).bytes(Buffer.from(name, 'utf16le')).u8(value);
+  return Uint8Array.from(writer.finish());
+}
+
+function writeEvent(log: ByteWriter, { register, type, data, digests }: FakeLogEvent): void {
+  const all = digests ?? new Map(listed.map((name) => [name, createHash(name).update(data).digest()]));
+  log.u32(register).u32(type).u32(all.size);
+  for (const [name, digest] of all) log.u16(algorithms[name as keyof typeof algorithms]).bytes(digest);
+  log.block(data);
+}
