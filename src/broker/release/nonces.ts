@@ -54,8 +54,8 @@ export class Nonces {
   }
 
   /** The secret of the credential that was made with this nonce for this TPM: nothing to remember either. */
-  activationSecret(nonce: Uint8Array, akPublic: Uint8Array, ekPublic: Uint8Array): Uint8Array {
-    return this.#hmac(new ByteWriter().bytes(activationLabel).bytes(nonce).block(akPublic).block(ekPublic).finish());
+  activationSecret(nonce: Uint8Array, akName: Uint8Array, ekPublic: Uint8Array): Uint8Array {
+    return this.#hmac(new ByteWriter().bytes(activationLabel).bytes(nonce).block(akName).block(ekPublic).finish());
   }
 
   #tag(nonce: Uint8Array, { tenant, technology }: NonceUse): Uint8Array {

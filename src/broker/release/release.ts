@@ -37,19 +37,14 @@ import type { BrokerKeys } from './broker-keys.ts';
 import type { Nonces } from './nonces.ts';
 import type { Policies } from './policies.ts';
 import type { Session, Sessions } from './sessions.ts';
-import type { Credentials, PreparedCredential } from './credentials.ts';
+import type { Credentials, TpmKeys } from './credentials.ts';
+import type { Credential } from '../attest/tpm/credential.ts';
 import { newVolumeKey, openVolumeKey } from './volume-keys.ts';
 
 export interface ChallengeRequest {
   readonly tenant: string;
   readonly technology: Technology;
-  readonly prepare?:
-    | {
-        readonly akPublic: Uint8Array;
-        readonly ekPublic?: Uint8Array | undefined;
-        readonly ekCertificate?: Uint8Array | undefined;
-      }
-    | undefined;
+  readonly prepare?: TpmKeys | undefined;
 }
 
 export interface ReleaseRequest extends ReleaseBody {
@@ -109,12 +104,12 @@ export class ReleaseService {
 
   async challenge(
     request: ChallengeRequest,
-  ): Promise<{ readonly nonce: Uint8Array; readonly expiresAt: number; readonly credential?: PreparedCredential }> {
+  ): Promise<{ readonly nonce: Uint8Array; readonly expiresAt: number; readonly credential?: Credential }> {
     const { nonces, credentials, clock } = this.#parts;
     await this.#mustKnow(request.tenant);
     const issued = nonces.issue(request, clock.wall());
     if (request.prepare === undefined) return issued;
-    return { ...issued, credential: await credentials.prepare(issued.nonce, request.prepare) };
+    return { ...issued, credential: credentials.prepare(issued.nonce, request.prepare) };
   }
 
   async release(request: ReleaseRequest): Promise<ReleaseAnswer> {
@@ -141,6 +136,16 @@ export class ReleaseService {
       if (refusal === undefined || !isRefusal(refusal)) throw error;
       throw await this.#logRefusal(request, progress, refusal);
     }
+  }
+
+  /** For a request that cannot even be read: nobody's tenant, but a line. */
+  async refuseUnread({ code, message }: CaissonError): Promise<void> {
+    const { database, clock } = this.#parts;
+    const facts = { code, reason: message.substring(0, reasonCharactersMax) };
+    await database.commit({
+      effects: [],
+      entries: [{ kind: 'refusal', at: clock.wall(), tenant: rootTenant, facts }],
+    });
   }
 
   async #release(request: ReleaseRequest, progress: Progress): Promise<ReleaseAnswer> {
@@ -204,7 +209,7 @@ export class ReleaseService {
       throw new CaissonError('invalid', 'unsupported', `this broker verifies no ${evidence.technology} evidence`);
     }
     const { collateralAgeMillisecondsMax } = guarded instanceof CaissonError ? releaseDefaults : guarded.policy.release;
-    const activation = await credentials.expected(nonce, evidence);
+    const activation = credentials.expected(nonce, evidence);
     const context: VerifyContext = {
       ...{ now, collateral, extraRoots, collateralAgeMax: collateralAgeMillisecondsMax },
       ...(activation === undefined ? {} : { activation }),
@@ -249,7 +254,7 @@ export class ReleaseService {
     const facts = {
       ...progress.facts,
       code: refusal.code,
-      reason: refusal.message.substring(0, 500),
+      reason: refusal.message.substring(0, reasonCharactersMax),
       ...(typeof check === 'string' ? { check } : {}),
       ...(progress.failed.length === 0
         ? {}
@@ -269,6 +274,8 @@ export class ReleaseService {
     }
   }
 }
+
+const reasonCharactersMax = 500;
 
 interface Guarded {
   /** Undefined: to be made. */
@@ -309,8 +316,8 @@ function judge(
     details: {
       policy: policy.name,
       rule: first?.rule ?? '',
-      expected: first?.expected.substring(0, 500) ?? '',
-      actual: first?.actual.substring(0, 500) ?? '',
+      expected: first?.expected.substring(0, reasonCharactersMax) ?? '',
+      actual: first?.actual.substring(0, reasonCharactersMax) ?? '',
       rules: rules.join(', '),
     },
   });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isCaissonError } from '../lib/errors.ts';
-import { parseStrictJson } from './strict-json.ts';
+import { parseRequestJson } from './request-json.ts';
 
 const bounds = { bytesMax: 1000, depthMax: 4 };
-const parse = (text: string): unknown => parseStrictJson(new TextEncoder().encode(text), 'the body', bounds);
+const parse = (text: string): unknown => parseRequestJson(new TextEncoder().encode(text), 'the body', bounds);
 const refuses = (text: string, code: 'argument-invalid' | 'limit-exceeded', words: RegExp): void =>
   assert.throws(
     () => parse(text),
@@ -47,7 +47,7 @@ test('what is not JSON or not UTF-8 is refused', () => {
   for (const text of ['', '{', '{"a":1}}', '{"a":1} x', "{'a':1}", '"', '{"a', '{"\\x":1}', '\uFEFF{}', '[1,]', 'NaN'])
     refuses(text, 'argument-invalid', /JSON/);
   assert.throws(
-    () => parseStrictJson(Uint8Array.of(0x22, 0xff, 0x22), 'the body', bounds),
+    () => parseRequestJson(Uint8Array.of(0x22, 0xff, 0x22), 'the body', bounds),
     (error) => isCaissonError(error, 'argument-invalid') && /UTF-8/.test(error.message),
   );
 });
