@@ -519,7 +519,7 @@ export const anchorOutageRecordsMax = 1_000_000;
 /** Rules that a refusal and its line in the log name. */
 export const refusalRulesMax = 32;
 
-// Signed JSON (spec/attestation.md, "Strict JSON")
+// Signed JSON (spec/attestation.md, "Exact JSON")
 
 /** The TCB levels of a platform are some 20 KiB. */
 export const jsonBytesMax = 512 * 1024;

@@ -14,7 +14,7 @@ export interface Collateral {
 /**
  * What is asked for. The text form (`collateralName`) names it in caches, bundles, logs and errors:
  * `intel/sgx/tcb/00a067110000`, `intel/tdx/tcb/…`, `intel/sgx/qe-identity`, `intel/tdx/qe-identity`,
- * `intel/pck-crl/processor`, `intel/pck-crl/platform`, `intel/root-crl`, `intel/pck/<fmspc>/<encrypted ppid…>`;
+ * `intel/pck-crl/processor`, `intel/pck-crl/platform`, `intel/root-crl`, `intel/pck/<qe id>/<cpu svn>/<pce svn>/<pce id>/<encrypted ppid>`;
  * `amd/milan/cert-chain`, `amd/milan/vlek-chain`, `amd/milan/crl`, `amd/milan/vcek/<chip id>/<tcb>`; `aws/nitro/…`; `tpm/…`.
  */
 export interface CollateralSource {
