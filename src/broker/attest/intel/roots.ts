@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Technology } from '../../../wire/evidence.ts';
+import { trustedRoots } from '../trusted-roots.ts';
 import type { VerifyContext } from '../verifier.ts';
 import { parseCertificate, type Certificate } from '../x509/certificates.ts';
 
@@ -34,11 +35,7 @@ export const pinnedIntelRoot: IntelRoot = {
 
 /** The pinned root and those that the operator trusts beside it for this technology. */
 export function intelRoots(technology: Technology, context: VerifyContext): readonly IntelRoot[] {
-  const extra = context.extraRoots.filter((root) => root.technology === technology);
-  return [
-    pinnedIntelRoot,
-    ...extra.map(({ name, der }) => ({ name, certificate: parseCertificate(der, 'collateral') })),
-  ];
+  return [pinnedIntelRoot, ...trustedRoots(technology, context).certificates];
 }
 
 export function rootDigest({ certificate }: IntelRoot): string {
