@@ -3,7 +3,10 @@
  * may reach, and only `cli/run.ts` may: commands get it as an interface (admin/broker-tools.ts). Every
  * tool is loaded when it is used.
  */
-import type { BrokerTools } from '../admin/broker-tools.ts';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { BrokerTools, PolicyTools } from '../admin/broker-tools.ts';
+import { systemClock } from '../lib/clock.ts';
 import type { Environment } from '../lib/folders.ts';
 
 export interface BrokerLocalOptions {
@@ -15,6 +18,23 @@ export interface BrokerLocalOptions {
 export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
   return {
     run: async (request) => (await import('./main.ts')).runBroker(options, request),
+    policies: async () => await openPolicies(),
     admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place),
   };
+}
+
+async function openPolicies(): Promise<PolicyTools> {
+  const [{ openPolicyTools }, { verifiers }] = await Promise.all([
+    import('./policy-tools.ts'),
+    import('./attest/verifiers.ts'),
+  ]);
+  return openPolicyTools({ verifiers, now: () => systemClock.wall(), exampleFolder: exampleFolder() });
+}
+
+/** deploy/policies lies beside src/ and beside dist/ alike. */
+function exampleFolder(): string {
+  const places = ['../../deploy/policies/', '../../../deploy/policies/'].map((place) =>
+    fileURLToPath(new URL(place, import.meta.url)),
+  );
+  return places.find((place) => existsSync(place)) ?? places[0]!;
 }

@@ -1,5 +1,6 @@
 /** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
 import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
+import { policyCommands } from './policy-commands.ts';
 
 const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
 
@@ -568,4 +569,5 @@ export const commandTable: readonly CommandSpec[] = [
   ...keyCommands,
   ...daemonCommands,
   ...machineCommands,
+  ...policyCommands,
 ];

@@ -68,21 +68,27 @@ export class Problems {
 
   /** Throws `policy-invalid` with every problem, unless there is none. */
   refuse(): void {
-    if (!this.areNone) throw policyInvalid(this.list);
+    if (!this.areNone) throw new PolicyInvalidError(this.list);
   }
 }
 
-export function policyInvalid(problems: readonly Problem[]): CaissonError {
-  const [first] = problems;
-  const told = problems.toSpliced(policyProblemsMax).map(problemText);
-  if (problems.length > told.length) told.push(`and ${problems.length - told.length} more`);
-  return new CaissonError('invalid', 'policy-invalid', told.join('\n'), {
-    remedy: 'Correct the text; "caisson policy claims" lists the claims, and "caisson policy check" tries it.',
-    details: { problems: problems.length, ...(first && { line: first.line, column: first.column }) },
-  });
+/** `policy-invalid` with all that is wrong. */
+export class PolicyInvalidError extends CaissonError {
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    const [first] = problems;
+    const told = problems.toSpliced(policyProblemsMax).map(problemText);
+    if (problems.length > told.length) told.push(`and ${problems.length - told.length} more`);
+    super('invalid', 'policy-invalid', told.join('\n'), {
+      remedy: 'Correct the text; "caisson policy claims" lists the claims, and "caisson policy check" tries it.',
+      details: { problems: problems.length, ...(first && { line: first.line, column: first.column }) },
+    });
+    this.problems = problems;
+  }
 }
 
-export function problemText({ file, line, column, message }: Problem): string {
+function problemText({ file, line, column, message }: Problem): string {
   return `${file}:${line}:${column}: ${message}`;
 }
 

@@ -10,7 +10,17 @@ import type { Technology } from '../../wire/evidence.ts';
 import type { ClaimDefinition } from '../attest/verifier.ts';
 import { readCondition } from './conditions.ts';
 import type { Condition } from './conditions.ts';
-import { checkVersion, mapOf, Members, nameOf, parseTree, policyInvalid, Problems, shown, textOf } from './document.ts';
+import {
+  checkVersion,
+  mapOf,
+  Members,
+  nameOf,
+  parseTree,
+  PolicyInvalidError,
+  Problems,
+  shown,
+  textOf,
+} from './document.ts';
 import type { MapTree, Tree } from './document.ts';
 import type { References } from './references.ts';
 import { readRelease, releaseDefaults } from './release-section.ts';
@@ -50,7 +60,7 @@ export function parsePolicy(
   const problems = new Problems(file);
   const tree = parseTree(text, policyBytesMax, problems);
   const map = tree && mapOf(tree, 'a policy', problems);
-  if (map === undefined) throw policyInvalid(problems.list);
+  if (map === undefined) throw new PolicyInvalidError(problems.list);
   const known = ['caisson-policy', 'name', 'description', 'profiles', 'release'];
   const members = new Members(map, known, 'a policy', problems);
   checkVersion(members, 'caisson-policy', problems);

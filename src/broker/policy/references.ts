@@ -2,7 +2,7 @@
 import { sha256 } from '../../crypto/digest.ts';
 import { toHex } from '../../lib/hex.ts';
 import { policyTextCharactersMax, referenceBytesMax } from '../../lib/limits.ts';
-import { checkVersion, Members, mapOf, nameOf, parseTree, policyInvalid, Problems } from './document.ts';
+import { checkVersion, Members, mapOf, nameOf, parseTree, PolicyInvalidError, Problems } from './document.ts';
 import type { ScalarTree, Tree } from './document.ts';
 import { readDate } from './values.ts';
 
@@ -29,7 +29,7 @@ export function parseReferenceSet(text: Uint8Array | string, file: string): Refe
   const problems = new Problems(file);
   const tree = parseTree(text, referenceBytesMax, problems);
   const map = tree && mapOf(tree, 'a set of reference values', problems);
-  if (map === undefined) throw policyInvalid(problems.list);
+  if (map === undefined) throw new PolicyInvalidError(problems.list);
   const known = ['caisson-reference-values', 'name', 'description', 'values'];
   const members = new Members(map, known, 'a set of reference values', problems);
   checkVersion(members, 'caisson-reference-values', problems);
@@ -50,7 +50,7 @@ export function collectReferences(sets: readonly ReferenceSet[]): References {
     const other = byName.get(set.name);
     if (other !== undefined) {
       const message = `the reference values "${set.name}" are in ${other.file} already`;
-      throw policyInvalid([{ file: set.file, line: 1, column: 1, message }]);
+      throw new PolicyInvalidError([{ file: set.file, line: 1, column: 1, message }]);
     }
     byName.set(set.name, set);
   }

@@ -7,7 +7,8 @@ export function suggestion(word: string, known: Iterable<string>): string {
   let distanceMin = Math.max(2, Math.floor(word.length / 4)) + 1;
   if (word.length > wordCharactersMax) return '';
   for (const candidate of known) {
-    const distance = editDistance(word, candidate);
+    // Of two that are as near, people meant the one that begins alike.
+    const distance = editDistance(word, candidate) - (word[0] === candidate[0] ? 0.5 : 0);
     if (distance >= distanceMin) continue;
     distanceMin = distance;
     nearest = candidate;

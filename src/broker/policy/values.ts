@@ -1,5 +1,4 @@
 /** Values of claims in policies: read by kind, compared, and shown (spec/policy.md, section 3). */
-import { assert } from '../../lib/assert.ts';
 import { toHex } from '../../lib/hex.ts';
 import { policyValueCharactersMax } from '../../lib/limits.ts';
 import type { ClaimDefinition, ClaimValue } from '../attest/verifier.ts';
@@ -91,13 +90,14 @@ export function isSame(left: ClaimValue, right: RuleValue): boolean {
   return left === right;
 }
 
-/** claim AND mask = wanted. Bytes of other lengths than the mask never match. */
+/** claim AND mask = wanted. A claim of another kind or length than the mask never matches. */
 export function matchesBits(claim: ClaimValue, mask: RuleValue, wanted: RuleValue): boolean {
   if (claim instanceof Uint8Array) {
-    assert(mask instanceof Uint8Array && wanted instanceof Uint8Array, 'a mask of bytes is bytes');
+    if (!(mask instanceof Uint8Array && wanted instanceof Uint8Array)) return false;
     return claim.length === mask.length && claim.every((byte, at) => (byte & (mask[at] ?? 0)) === wanted[at]);
   }
-  assert(typeof claim === 'number' && typeof mask === 'number' && typeof wanted === 'number', 'a mask of a number');
+  if (typeof claim !== 'number' || !Number.isSafeInteger(claim) || claim < 0) return false;
+  if (typeof mask !== 'number' || typeof wanted !== 'number') return false;
   return (BigInt(claim) & BigInt(mask)) === BigInt(wanted);
 }
 
