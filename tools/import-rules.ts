@@ -72,7 +72,7 @@ export const importRules: readonly ImportRule[] = [
   ),
   row(
     'tpm',
-    ['lib', 'sys', 'crypto'],
+    ['lib', 'sys', 'crypto', 'wire'],
     ['node:crypto', 'node:fs', 'node:fs/promises', 'node:net'],
     'the TPM 2.0 command set, over a device or a socket',
   ),
