@@ -2,6 +2,7 @@
  * Credential activation of TPMs within a challenge: the broker makes a credential that only one TPM can
  * open, and knows its secret again from the nonce, without remembering anything (spec/broker-http.md).
  */
+import { createPublicKey } from 'node:crypto';
 import { equalBytes } from '../../crypto/digest.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import type { Evidence } from '../../wire/evidence.ts';
@@ -25,7 +26,9 @@ export class Credentials {
   /** Endorsement keys without a certificate are among the extra roots. */
   constructor(nonces: Nonces, extraRoots: readonly TrustedRoot[]) {
     this.#nonces = nonces;
-    this.#pinned = extraRoots.filter(({ technology }) => technology === 'tpm').map(({ der }) => der);
+    this.#pinned = extraRoots
+      .filter(({ technology, der }) => technology === 'tpm' && isPublicKey(der))
+      .map(({ der }) => der);
   }
 
   prepare(nonce: Uint8Array, keys: TpmKeys): Credential {
@@ -48,6 +51,16 @@ export class Credentials {
     return this.#pinned
       .map((ekPublic) => secretFor({ akName, ekPublic }))
       .find(({ secret }) => equalBytes(secret, activation));
+  }
+}
+
+/** Or else a certificate. */
+function isPublicKey(der: Uint8Array): boolean {
+  try {
+    createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' });
+    return true;
+  } catch {
+    return false;
   }
 }
 
