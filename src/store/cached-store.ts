@@ -197,7 +197,8 @@ class CachedReader implements ObjectReader {
   async #readPart(chunk: number, within: number, count: number, target: Region, at: number): Promise<void> {
     if (await this.#cache.read(this.#object, chunk, within, count, target, at)) return;
     if (!this.#object.loads.has(chunk)) this.#load(chunk, 1);
-    const copy = (region: Region): void => target.bytes.set(region.bytes.subarray(within, within + count), at);
+    const copy = (region: Region, offset: number): void =>
+      target.bytes.set(region.bytes.subarray(offset + within, offset + within + count), at);
     await this.#cache.take(this.#object, chunk, copy);
   }
 
@@ -222,26 +223,6 @@ class CachedReader implements ObjectReader {
   #load(chunk: number, count: number): void {
     const start = chunk * readCacheChunkBytes;
     const length = Math.min(count * readCacheChunkBytes, this.size - start);
-    if (count === 1) {
-      this.#cache.load(this.#object, chunk, length, (region) => this.#inner.read(start, length, region, 0));
-      return;
-    }
-    // Asked for when the first chunk's turn has come.
-    let span: Promise<Region> | undefined;
-    const fetch = async (): Promise<Region> => {
-      const region = this.#cache.borrowSpan();
-      await this.#inner.read(start, length, region, 0);
-      return region;
-    };
-    let left = count;
-    for (let index = 0; index < count; index++) {
-      const from = index * readCacheChunkBytes;
-      const chunkLength = Math.min(readCacheChunkBytes, length - from);
-      this.#cache.load(this.#object, chunk + index, chunkLength, async (region) => {
-        const whole = await (span ??= fetch());
-        region.bytes.set(whole.bytes.subarray(from, from + chunkLength));
-        if (--left === 0) this.#cache.giveBackSpan(whole);
-      });
-    }
+    this.#cache.load(this.#object, chunk, count, length, (region) => this.#inner.read(start, length, region, 0));
   }
 }

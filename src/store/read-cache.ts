@@ -7,17 +7,24 @@
  * out by its tag and says so (`forget`). A disk that fails only makes the cache useless, never an error.
  */
 import { assert } from '../lib/assert.ts';
-import { readCacheChunkBytes, readCacheFetchChunksMax, readCacheLoadsMax } from '../lib/limits.ts';
+import { readCacheChunkBytes, readCacheLoadsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import type { FileHandle } from './file-system.ts';
 
 /** Makes the cache's file; called once, when something is to be kept. */
 export type OpenCacheFile = () => Promise<FileHandle>;
 
-interface Load {
+/** One request under way: neighbouring chunks in one region, of which each lies at its place. */
+interface Fetch {
   readonly region: Promise<Region>;
-  /** Who still reads the region: the cache's file, and whoever waits. */
+  /** Who still reads the region: the cache's file once for each chunk, and whoever waits. */
   users: number;
+}
+
+interface Load {
+  readonly fetch: Fetch;
+  /** Of the chunk in the fetch's region. */
+  readonly offset: number;
   /** Its bytes were called wrong: they are not kept. */
   isForgotten: boolean;
 }
@@ -52,9 +59,9 @@ export class ReadCache {
   #loads = 0;
   readonly #loadsWaiting: (() => void)[] = [];
   #isBroken = false;
-  /** Regions of a chunk and of a whole request, used again: memory outside the heap is collected late and at a price. */
-  readonly #spareChunks: Region[] = [];
-  readonly #spareSpans: Region[] = [];
+  /** Regions by their size, used again: memory outside the heap is collected late and at a price. */
+  readonly #spares = new Map<number, Region[]>();
+  #spareBytes = 0;
 
   constructor(openFile: OpenCacheFile, bytesMax: number) {
     this.#openFile = openFile;
@@ -114,39 +121,43 @@ export class ReadCache {
     return true;
   }
 
-  /** Has the chunk fetched, once for all who `take` it. `fetch` fills the region; nobody is told here how that ended. */
-  load(object: CachedObject, chunk: number, length: number, fetch: (region: Region) => Promise<void>): void {
-    assert(!object.loads.has(chunk), 'a chunk is fetched once at a time');
-    const region = this.#load(length, fetch);
-    const load: Load = { region, users: 1, isForgotten: false };
-    object.loads.set(chunk, load);
-    const end = (): void => {
-      if (object.loads.get(chunk) === load) object.loads.delete(chunk);
-    };
-    const keep = async (filled: Region): Promise<void> => {
-      await this.#keep(object, chunk, length, filled, load);
-      this.#endLoad(end);
-      this.#release(load, filled);
-    };
-    region.then(keep, end);
+  /**
+   * Has `count` chunks from `chunk` on fetched in one request, once for all who `take` them; none of them is under way.
+   * `fill` writes `length` bytes to the region's start; nobody is told here how that ended.
+   */
+  load(
+    object: CachedObject,
+    chunk: number,
+    count: number,
+    length: number,
+    fill: (region: Region) => Promise<void>,
+  ): void {
+    const fetch: Fetch = { region: this.#fetch(count, length, fill), users: count };
+    for (let index = 0; index < count; index++) {
+      assert(!object.loads.has(chunk + index), 'a chunk is fetched once at a time');
+      const offset = index * readCacheChunkBytes;
+      const load: Load = { fetch, offset, isForgotten: false };
+      object.loads.set(chunk + index, load);
+      const end = (): void => {
+        if (object.loads.get(chunk + index) === load) object.loads.delete(chunk + index);
+      };
+      const keep = async (region: Region): Promise<void> => {
+        await this.#keep(object, chunk + index, Math.min(readCacheChunkBytes, length - offset), region, load);
+        end();
+        this.#endLoads(1);
+        this.#release(fetch, region);
+      };
+      fetch.region.then(keep, end);
+    }
   }
 
   /** Waits for a chunk that is being fetched; `copy` takes from it what it wants before it returns. */
-  async take(object: CachedObject, chunk: number, copy: (region: Region) => void): Promise<void> {
-    const load = object.loads.get(chunk)!;
-    load.users++;
-    const region = await load.region;
-    copy(region);
-    this.#release(load, region);
-  }
-
-  /** For a request of several chunks; give it back when nothing writes to it any more. */
-  borrowSpan(): Region {
-    return this.#spareSpans.pop() ?? new Region(readCacheFetchChunksMax * readCacheChunkBytes);
-  }
-
-  giveBackSpan(region: Region): void {
-    if (this.#spareSpans.length < readCacheLoadsMax / readCacheFetchChunksMax) this.#spareSpans.push(region);
+  async take(object: CachedObject, chunk: number, copy: (region: Region, offset: number) => void): Promise<void> {
+    const { fetch, offset } = object.loads.get(chunk)!;
+    fetch.users++;
+    const region = await fetch.region;
+    copy(region, offset);
+    this.#release(fetch, region);
   }
 
   /** No reader is open any more. */
@@ -157,31 +168,42 @@ export class ReadCache {
     await file?.close();
   }
 
-  async #load(length: number, fetch: (region: Region) => Promise<void>): Promise<Region> {
-    while (this.#loads >= readCacheLoadsMax) await new Promise<void>((resolve) => this.#loadsWaiting.push(resolve));
-    this.#loads++;
-    // After a failure something may still write to it: then it is not used again.
-    const region =
-      length === readCacheChunkBytes ? (this.#spareChunks.pop() ?? new Region(length)) : new Region(length);
+  async #fetch(count: number, length: number, fill: (region: Region) => Promise<void>): Promise<Region> {
+    while (this.#loads > 0 && this.#loads + count > readCacheLoadsMax)
+      await new Promise<void>((resolve) => this.#loadsWaiting.push(resolve));
+    this.#loads += count;
+    const region = this.#borrow(length);
     try {
-      await fetch(region);
+      await fill(region);
       return region;
     } catch (error) {
-      this.#endLoad(() => undefined);
+      // Something may still write to the region: it is not used again.
+      this.#endLoads(count);
       throw error;
     }
   }
 
-  #release(load: Load, region: Region): void {
-    load.users--;
-    if (load.users === 0 && region.length === readCacheChunkBytes && this.#spareChunks.length < readCacheLoadsMax)
-      this.#spareChunks.push(region);
+  /** Sizes are powers of two, so that what is kept for later fits later. */
+  #borrow(length: number): Region {
+    const size = Math.max(readCacheChunkBytes, 2 ** Math.ceil(Math.log2(length)));
+    const spare = this.#spares.get(size)?.pop();
+    if (spare === undefined) return new Region(size);
+    this.#spareBytes -= size;
+    return spare;
   }
 
-  #endLoad(forget: () => void): void {
-    forget();
-    this.#loads--;
-    this.#loadsWaiting.shift()?.();
+  #release(fetch: Fetch, region: Region): void {
+    if (--fetch.users > 0 || this.#spareBytes + region.length > readCacheLoadsMax * readCacheChunkBytes) return;
+    const spares = this.#spares.get(region.length) ?? [];
+    this.#spares.set(region.length, spares);
+    spares.push(region);
+    this.#spareBytes += region.length;
+  }
+
+  /** All who wait look again: the next may need more than became free. */
+  #endLoads(count: number): void {
+    this.#loads -= count;
+    for (const wake of this.#loadsWaiting.splice(0)) wake();
   }
 
   async #keep(object: CachedObject, chunk: number, length: number, region: Region, load: Load): Promise<void> {
@@ -194,7 +216,7 @@ export class ReadCache {
       if (index === undefined) return;
       const slot: Slot = { object, chunk, used: true, pins: 1 };
       this.#slots[index] = slot;
-      await file.write(index * readCacheChunkBytes, length, region, 0);
+      await file.write(index * readCacheChunkBytes, length, region, load.offset);
       slot.pins = 0;
       if (load.isForgotten) return this.#freeSlot(index);
       object.slots[chunk] = index + 1;

@@ -9,7 +9,8 @@ import type { AnchorState } from '../anchor/anchor.ts';
 import type { SealingKey } from '../crypto/sealer.ts';
 import { equalBytes } from '../crypto/digest.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
-import { spoolFilesMax } from '../lib/limits.ts';
+import { recoveryOpensInFlightMax, spoolFilesMax } from '../lib/limits.ts';
+import { forEachParallel } from '../lib/parallel.ts';
 import { Region } from '../lib/region.ts';
 import {
   clearHeaderBytes,
@@ -81,6 +82,8 @@ export interface ReplayEnd {
 
 /** Read in one piece: several records, so that many small ones do not cost a large read each. */
 const windowBytesMax = 4 * 1024 * 1024;
+/** Of a store beyond this machine; the rest of a segment. */
+const prefetchBytes = 16 * 1024 * 1024;
 const recordBytesMax = recordHeaderBytes + recordEntriesMax * (largeUnitBytes + tagBytes);
 
 /** Opens every file of the spool that is a segment of this volume; the others are leftovers. */
@@ -139,22 +142,24 @@ export async function findObjects(
   published: ReadonlySet<string>,
   found: FoundSegment[],
 ): Promise<void> {
+  const objects: { readonly key: string; readonly size: number; readonly id: Uint8Array }[] = [];
   for await (const { key, size } of store.list(`${prefix}segments/`)) {
     const parsed = parseKey(key);
     if (parsed?.kind !== 'segment' || size < headerBytes || published.has(spoolName(parsed.id))) continue;
-    const twin = found.findIndex((segment) => equalBytes(segment.segmentId, parsed.id));
-    if (twin >= 0 && found[twin]!.size > size) continue;
-    const reader = await store.open(key);
-    const object = { name: key, isObject: true, segmentId: parsed.id, sizeNow: () => Promise.resolve(size) };
-    const segment = await readHeader(object, reader, volumeId, keys);
-    if (segment === undefined) await reader.close();
-    else if (twin < 0) found.push(segment);
-    else {
-      const [other] = found.splice(twin, 1, segment);
-      other!.key.destroy();
-      await other!.reader.close();
-    }
+    const twin = found.find((segment) => equalBytes(segment.segmentId, parsed.id));
+    if (twin === undefined || twin.size <= size) objects.push({ key, size, id: parsed.id });
   }
+  await forEachParallel(objects, recoveryOpensInFlightMax, async ({ key, size, id }) => {
+    const reader = await store.open(key);
+    const object = { name: key, isObject: true, segmentId: id, sizeNow: () => Promise.resolve(size) };
+    const segment = await readHeader(object, reader, volumeId, keys);
+    if (segment === undefined) return reader.close();
+    const twin = found.findIndex((other) => equalBytes(other.segmentId, id));
+    const [other] = twin < 0 ? [] : found.splice(twin, 1);
+    found.push(segment);
+    other?.key.destroy();
+    await other?.reader.close();
+  });
 }
 
 /** Undefined for a file that never became a segment, or is none of ours: a map object, a torn header. */
@@ -405,6 +410,8 @@ class Walker {
   async #readUnlessCut(segment: FoundSegment, offset: number, bytes: number): Promise<boolean> {
     try {
       if (bytes > 0) await segment.reader.read(offset, bytes, this.#region, 0);
+      // From a store far away what comes next is on its way while this is looked at.
+      segment.reader.prefetch?.(offset + bytes, prefetchBytes);
       return true;
     } catch (error) {
       if (!isCaissonError(error, 'format-invalid')) throw error;
