@@ -22,7 +22,7 @@ export interface KeyUrl {
 const optionNames: Readonly<Record<ServiceKeyKind, readonly string[]>> = {
   tpm: ['pcrs', 'bank', 'pin-file', 'parent'],
   pkcs11: ['module-path', 'pin-source', 'mechanism'],
-  kmip: ['cert-file', 'key-file', 'ca-file', 'server-name', 'version'],
+  kmip: ['cert-file', 'key-file', 'ca-file', 'server-name'],
   tang: ['thumbprint', 'ca-file'],
   vault: [
     ...['auth', 'auth-mount', 'namespace', 'ca-file', 'token-file', 'role', 'role-id-file', 'secret-id-file'],
@@ -65,12 +65,12 @@ export function invalidKeyUrl(kind: ServiceKeyKind, what: string, remedy?: strin
   return invalidKey(`${kind}: ${what}`, remedy);
 }
 
-/** Percent-decoding that refuses what is not UTF-8. */
+/** Percent-decoding that refuses what is not UTF-8, and does not repeat it: it may be a secret in the wrong place. */
 export function percentDecoded(kind: ServiceKeyKind, text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw invalidKeyUrl(kind, `${JSON.stringify(text)} is not percent-encoded UTF-8`);
+    throw invalidKeyUrl(kind, 'a part of it is not percent-encoded UTF-8');
   }
 }
 
@@ -94,7 +94,7 @@ function parseOptions(kind: ServiceKeyKind, query: string | undefined): Readonly
     if (/-(file|path)$/.test(name) && !value.startsWith('/')) {
       throw invalidKeyUrl(
         kind,
-        `the path ${value} is relative`,
+        `the path of ${name} is relative`,
         `Give ${name} an absolute path: another process reads it.`,
       );
     }

@@ -26,6 +26,12 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
       return (await import('./tang.ts')).createTangSource(url, context);
     case 'vault':
       return (await import('./vault.ts')).createVaultSource(url, context);
+    case 'tpm':
+      return (await import('./tpm.ts')).createTpmSource(url, context);
+    case 'aws-kms':
+      return (await import('./aws-kms.ts')).createAwsKmsSource(url, context);
+    case 'kmip':
+      return (await import('./kmip.ts')).createKmipSource(url, context);
     default:
       throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
         remedy: 'Use another kind of key.',
