@@ -3,7 +3,9 @@
  * "Chain and revocation"). Intermediates and lists are collateral; what is wrong with them is an error of
  * the collateral, what they say of the endorsement key is one of the evidence.
  */
+import type { Technology } from '../../../wire/evidence.ts';
 import type { CollateralSource } from '../collateral.ts';
+import type { RootCertificate } from '../trusted-roots.ts';
 import type { VerifyContext } from '../verifier.ts';
 import { splitPem, stale, untrusted, verifyChain } from '../x509/certificates.ts';
 import type { Certificate } from '../x509/certificates.ts';
@@ -13,7 +15,6 @@ import type { EndorsementKey } from './endorsement-key.ts';
 import { productFacts } from './products.ts';
 import type { Product } from './products.ts';
 import { commonName, rootsOf } from './roots.ts';
-import type { AmdRoot } from './roots.ts';
 
 export type EndorsementKind = 'vcek' | 'vlek';
 
@@ -24,7 +25,7 @@ const collateralNames = {
 } as const;
 
 export interface CertifiedPath {
-  readonly root: AmdRoot;
+  readonly root: RootCertificate;
   readonly intermediate: Certificate;
 }
 
@@ -32,10 +33,11 @@ export interface CertifiedPath {
 export async function verifyCertification(
   { certificate, product }: EndorsementKey,
   kind: EndorsementKind,
+  technology: Technology,
   context: VerifyContext,
 ): Promise<CertifiedPath> {
   const { now } = context;
-  const path = await verifiedIntermediate(product, kind, context);
+  const path = await verifiedIntermediate(product, kind, technology, context);
   const { origin } = certificate;
   verifyChain({ leaf: certificate, intermediates: [], roots: [path.intermediate], now, origin });
   return path;
@@ -67,15 +69,17 @@ export async function verifyNotRevoked(
 async function verifiedIntermediate(
   product: Product,
   kind: EndorsementKind,
-  { now, collateral, extraRoots }: VerifyContext,
+  technology: Technology,
+  context: VerifyContext,
 ): Promise<CertifiedPath> {
+  const { now, collateral } = context;
   const { bytes } = await collateral.get(`amd/${product}/${collateralNames[kind].chain}`);
   const prefix = kind === 'vcek' ? 'SEV-' : 'SEV-VLEK-';
   const name = `${prefix}${productFacts[product].name}`;
   const intermediate = splitPem(bytes, 'collateral').find((certificate) => commonName(certificate) === name);
   if (intermediate === undefined)
     throw untrusted('collateral', 'chain-form', `the chain of AMD holds no certificate of ${name}`);
-  const roots = rootsOf(product, extraRoots);
+  const roots = rootsOf(product, technology, context);
   const path = verifyChain({
     ...{ leaf: intermediate, intermediates: [], now, origin: 'collateral', requireCa: true },
     roots: roots.map(({ certificate }) => certificate),

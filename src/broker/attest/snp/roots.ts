@@ -9,7 +9,10 @@ import { sha256 } from '../../../crypto/digest.ts';
 import { toHex } from '../../../lib/hex.ts';
 import { distinguishedName, parseCertificate } from '../x509/certificates.ts';
 import type { Certificate } from '../x509/certificates.ts';
-import type { TrustedRoot } from '../verifier.ts';
+import type { Technology } from '../../../wire/evidence.ts';
+import { trustedRoots } from '../trusted-roots.ts';
+import type { RootCertificate } from '../trusted-roots.ts';
+import type { VerifyContext } from '../verifier.ts';
 import { productFacts } from './products.ts';
 import type { Product } from './products.ts';
 
@@ -20,19 +23,12 @@ export const rootDigests: Readonly<Record<Product, string>> = {
   turin: '1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a',
 };
 
-export interface AmdRoot {
-  /** For the log, beside every release that rests on it. */
-  readonly name: string;
-  readonly certificate: Certificate;
-}
+const pinned = new Map<Product, RootCertificate>();
 
-const pinned = new Map<Product, AmdRoot>();
-
-/** The roots that `product` may have: the pinned one, and those of the operator that bear its name. */
-export function rootsOf(product: Product, extraRoots: readonly TrustedRoot[]): readonly AmdRoot[] {
-  const extra = extraRoots
-    .filter(({ technology }) => technology === 'snp')
-    .map(({ name, der }) => ({ name: `extra root ${name}`, certificate: parseCertificate(der, 'collateral') }))
+/** The roots that `product` may have: the pinned one, and those that the operator trusts for `technology` and that bear its name. */
+export function rootsOf(product: Product, technology: Technology, context: VerifyContext): readonly RootCertificate[] {
+  const extra = trustedRoots(technology, context)
+    .certificates.map(({ name, certificate }) => ({ name: `extra root ${name}`, certificate }))
     .filter(({ certificate }) => commonName(certificate) === `ARK-${productFacts[product].name}`);
   return [pinnedRoot(product), ...extra];
 }
@@ -41,7 +37,7 @@ export function commonName(certificate: Certificate): string | undefined {
   return distinguishedName(certificate.subject, certificate.origin)['CN'];
 }
 
-function pinnedRoot(product: Product): AmdRoot {
+function pinnedRoot(product: Product): RootCertificate {
   const known = pinned.get(product);
   if (known !== undefined) return known;
   const der = Uint8Array.from(Buffer.from(rootCertificates[product], 'base64'));

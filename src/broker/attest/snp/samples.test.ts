@@ -17,7 +17,7 @@ import { products } from './products.ts';
 import type { Product } from './products.ts';
 import { parseSnpReport } from './report.ts';
 import { rootDigests, rootsOf } from './roots.ts';
-import { snpVerifier } from './verifier.ts';
+import { snpVerifier } from './snp.ts';
 import { authenticateReport } from './verify.ts';
 
 const at = Date.UTC(2024, 0, 15);
@@ -48,7 +48,7 @@ const samples = {
 
 async function claimsOf(name: keyof typeof samples): Promise<ReadonlyMap<string, unknown>> {
   const [report, vcek] = samples[name]();
-  const { verified } = await authenticateReport(parseSnpReport(report!), { vcek: vcek! }, context());
+  const { verified } = await authenticateReport(parseSnpReport(report!), { vcek: vcek! }, context(), 'snp');
   return snpClaims(verified);
 }
 
@@ -185,7 +185,7 @@ describe('certificates of AMD', () => {
       turin: ['turin_vcek', 'turin_vlek'],
     };
     for (const product of products) {
-      const roots = rootsOf(product, []).map(({ certificate }) => certificate);
+      const roots = rootsOf(product, 'snp', context(at, new HeldCollateral())).map(({ certificate }) => certificate);
       for (const file of files[product]) {
         const [leaf] = splitPem(sample(`snp/go-sev-guest/ask_ark_${file}.pem`), 'collateral');
         verifyChain({ leaf: leaf!, intermediates: [], roots, now: at, origin: 'collateral', requireCa: true });
@@ -195,7 +195,7 @@ describe('certificates of AMD', () => {
 
   it('pinned roots sign themselves, are named in the verdict, and are one for each product', () => {
     const names = products.map((product) => {
-      const [root, ...others] = rootsOf(product, []);
+      const [root, ...others] = rootsOf(product, 'snp', context(at, new HeldCollateral()));
       assert.equal(others.length, 0);
       const { x509, publicKey, der } = root!.certificate;
       assert.ok(x509.verify(publicKey));

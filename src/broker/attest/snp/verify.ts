@@ -7,6 +7,7 @@ import { verify as verifySignature } from 'node:crypto';
 import { equalBytes } from '../../../crypto/digest.ts';
 import { CaissonError } from '../../../lib/errors.ts';
 import { toHex } from '../../../lib/hex.ts';
+import type { Technology } from '../../../wire/evidence.ts';
 import type { VerifiedEvidence, VerifyContext } from '../verifier.ts';
 import { untrusted } from '../x509/certificates.ts';
 import type { Origin } from '../x509/certificates.ts';
@@ -34,12 +35,14 @@ export interface VerifiedReport {
   readonly basis: VerifiedEvidence['basis'];
 }
 
+/** `rootsOf`: whose extra roots count; evidence that carries a report inside names its own technology. */
 export async function verifySnpReport(
   report: SnpReport,
   given: GivenKeys,
   context: VerifyContext,
+  rootsOf: Technology,
 ): Promise<VerifiedReport> {
-  const { verified, key, path } = await authenticateReport(report, given, context);
+  const { verified, key, path } = await authenticateReport(report, given, context, rootsOf);
   const crl = await verifyNotRevoked(key, verified.signingKey, path, context);
   return { ...verified, basis: [...verified.basis, crl] };
 }
@@ -52,6 +55,7 @@ export async function authenticateReport(
   report: SnpReport,
   given: GivenKeys,
   context: VerifyContext,
+  rootsOf: Technology,
 ): Promise<{ readonly verified: VerifiedReport; readonly key: EndorsementKey; readonly path: CertifiedPath }> {
   const kind = signingKind(report);
   const key = await endorsementKey(report, kind, given, context);
@@ -66,7 +70,7 @@ export async function authenticateReport(
   checkTcb(key, tcb.reported);
   const chipId = isZero(report.chipId) ? undefined : report.chipId;
   if (kind === 'vcek' && chipId !== undefined) checkChip(key, chipId);
-  const path = await verifyCertification(key, kind, context);
+  const path = await verifyCertification(key, kind, rootsOf, context);
   checkReportSignature(report, key);
   const basis = [
     { name: 'root', value: path.root.name },

@@ -15,7 +15,7 @@ export const snpVerifier: Verifier = {
     const report = parseSnpReport(requiredPart(evidence, 'report'));
     const table = evidence.parts['certificates'];
     const given: GivenKeys = table === undefined ? {} : Object.fromEntries(parseCertificateTable(table));
-    const verified = await verifySnpReport(report, given, context);
+    const verified = await verifySnpReport(report, given, context, 'snp');
     return {
       technology: 'snp',
       reportData: report.reportData,
