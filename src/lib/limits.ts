@@ -572,3 +572,21 @@ export const brokerPostgresConnectMilliseconds = 5_000;
 export const brokerPostgresStatementMilliseconds = 15_000;
 /** How often a transaction that PostgreSQL gave up for the sake of another is tried again. */
 export const brokerPostgresAttemptsMax = 5;
+
+// Broker client
+
+/** Until a broker has answered one request; verifying evidence takes milliseconds, a TPM elsewhere some more. */
+export const brokerAnswerMillisecondsMax = 20_000;
+/** Tries of a request that may be repeated. */
+export const brokerAttemptsMax = 3;
+export const brokerRetryMilliseconds = 200;
+/** Connections to one broker. */
+export const brokerSocketsMax = 8;
+/** A released key waits so long for whoever asked, when it came with a session that somebody else needed first. */
+export const releasedKeyMillisecondsMax = 60_000;
+/** Anchors that wait for their turn; beyond it callers are told so. */
+export const anchorWaitingMax = 4096;
+/** While no broker answers, how often it is asked again. */
+export const anchorRetryMilliseconds = 1_000;
+/** How long an advance waits for a broker that is away, where the policy says wait. */
+export const anchorPatienceMilliseconds = 60_000;
