@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { verifierConformance } from '../../../../test/conformance/verifier.ts';
 import { requireSamples, sample, sampleText } from '../../../../test/support/evidence-samples.ts';
 import {
   amdCollateral,
@@ -52,6 +53,12 @@ async function refused(given: Evidence, code: ErrorCode, check?: string, at = co
     return true;
   });
 }
+
+verifierConformance('az-snp-vtpm', {
+  verifier: azureSnpVerifier,
+  make: () => ({ evidence: evidence(), context: context() }),
+  makeDebug: () => ({ evidence: evidence({}, { patches: [[0xa, [0xb]]] }), context: context() }),
+});
 
 describe('Azure evidence over SNP', () => {
   it('holds: claims of hardware, quote and machine; report data of the quote', async () => {

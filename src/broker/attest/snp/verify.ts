@@ -110,7 +110,7 @@ function vcekCollateralName({ product, chipId, tcb }: SnpReport, kind: Endorseme
 
 function keyMissing(message: string): CaissonError {
   return new CaissonError(
-    'integrity',
+    'invalid',
     'collateral-missing',
     `the certificate of the signing key is missing: ${message}`,
     {
