@@ -13,6 +13,7 @@ import {
   putTenant,
   tenantName,
 } from '../conformance/broker-database.ts';
+import { advanceUntilKilled, mustHold } from '../support/killed-advances.ts';
 import { hasPostgres, PostgresServer } from '../support/postgres.ts';
 import { requireFile, requireRoot } from '../support/tools.ts';
 
@@ -114,4 +115,29 @@ test('a session that keeps the log locked does not stop the broker for ever', as
   await holding;
   await database.commit(change(putTenant(tenantName)));
   await database.close();
+});
+
+test('of two brokers on one database one is killed in mid-advance, the other goes on, and the log holds', async () => {
+  if (server === undefined) return;
+  const url = await server.createDatabase('killed');
+  const survivor = await openPostgresDatabase({ url });
+  await survivor.commit(change(putTenant(tenantName)));
+  let isDone = false;
+  const own = { volumeId: new Uint8Array(16).fill(200) };
+  let acknowledged = 0;
+  const surviving = (async () => {
+    for (let sequence = 1; !isDone; sequence++) {
+      await survivor.commit(change(advance(stateAt(1, 1, sequence, own))));
+      acknowledged = sequence;
+    }
+  })();
+  const first = await advanceUntilKilled('postgresql', url, 0, 100);
+  const second = await advanceUntilKilled('postgresql', url, 100, 300);
+  const atKill = acknowledged;
+  while (acknowledged < atKill + 20) await new Promise((resolve) => setTimeout(resolve, 5));
+  isDone = true;
+  await surviving;
+  for (const told of [first, second, new Map([[200, acknowledged]])]) await mustHold(survivor, told);
+  await checkLog(survivor);
+  await survivor.close();
 });

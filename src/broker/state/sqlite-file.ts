@@ -2,7 +2,7 @@
  * The file of the SQLite database: made for its user alone, recognised, brought to the newest schema and
  * checked before anything relies on it. Spec: spec/broker-state.md.
  */
-import { closeSync, constants, fsyncSync, openSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { equalBytes } from '../../crypto/digest.ts';
@@ -33,23 +33,41 @@ export async function openSqliteFile(file: string): Promise<DatabaseSync> {
   }
 }
 
-/** Only its user may read it; SQLite gives its other files the same mode. */
+/** Only its user may read it; SQLite gives its other files the same mode, and makes them in the same folder. */
 function createPrivately(file: string): void {
   try {
-    closeSync(openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
+    if (existsSync(file)) {
+      for (const place of [file, dirname(file)]) accessSync(place, constants.W_OK);
+      return;
+    }
+    closeSync(openSync(file, constants.O_RDWR | constants.O_CREAT, 0o600));
     const folder = openSync(dirname(file), 'r');
     fsyncSync(folder);
     closeSync(folder);
   } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === 'EEXIST') return;
-    throw new CaissonError(
-      code === 'ENOSPC' ? 'full' : 'io',
-      code === 'ENOSPC' ? 'database-full' : code === 'EROFS' ? 'database-read-only' : 'store-io',
-      `the broker's database ${file} cannot be made`,
-      { remedy: 'Check that its folder exists and that the user of the broker may write into it.', cause: error },
-    );
+    throw cannotUse(file, error);
   }
+}
+
+function cannotUse(file: string, error: unknown): CaissonError {
+  const { code } = error as { code?: unknown };
+  const cause = { cause: error };
+  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
+    return new CaissonError('denied', 'database-read-only', `the broker's database ${file} cannot be written`, {
+      ...cause,
+      remedy: 'Give the user of the broker the right to write it and its folder, and mount its file system writable.',
+    });
+  }
+  if (code === 'ENOSPC') {
+    return new CaissonError('full', 'database-full', `no room is left for the broker's database ${file}`, {
+      ...cause,
+      remedy: 'Make room on its file system.',
+    });
+  }
+  return new CaissonError('io', 'store-io', `the broker's database ${file} cannot be made`, {
+    ...cause,
+    remedy: 'Check that its folder exists and that the user of the broker may use it.',
+  });
 }
 
 function open(file: string): DatabaseSync {
