@@ -1,0 +1,266 @@
+/** Every vector of test/vectors/capability/ reaches what it expects; narrowing narrows, whatever is composed. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
+import type { SigningKey } from '../crypto/signature.ts';
+import { isCaissonError } from '../lib/errors.ts';
+import type { ErrorCode } from '../lib/errors.ts';
+import {
+  describeGrant,
+  inspectCapability,
+  mintCapability,
+  narrowCapability,
+  proveHolder,
+  verifyCapability,
+} from './capability.ts';
+import type { CapabilityContext, Narrowing } from './capability.ts';
+import { capabilityFromText, capabilityRights, capabilityToText, encodeGrant } from './capability-format.ts';
+import type { CapabilityGrant, CapabilityRight } from './capability-format.ts';
+
+interface Vector {
+  readonly expect: 'good' | 'capability-invalid' | 'capability-refused';
+  readonly token: string;
+  readonly text: string;
+  readonly volumeId: string;
+  readonly now: number;
+  readonly epoch: number;
+  readonly challenge: string;
+  readonly proof: string;
+  readonly grant: Readonly<Record<'base' | 'length' | 'rights' | 'notBefore' | 'expiresAt', number>> & {
+    holder: string;
+  };
+}
+
+const folder = new URL('../../test/vectors/capability/', import.meta.url);
+const [volumeKey, alice, bob, carol] = [1, 2, 3, 4].map(keyOf) as [SigningKey, SigningKey, SigningKey, SigningKey];
+const volumeId = volumeIdFromPublicKey(volumeKey.publicKey);
+const challenge = new Uint8Array(16);
+const whole: CapabilityGrant = {
+  base: 0,
+  length: undefined,
+  rights: new Set(capabilityRights),
+  notBefore: 0,
+  expiresAt: 1_000_000,
+  holder: alice.publicKey,
+};
+
+describe('capability vectors', () => {
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.json'))) {
+    it(name, () => {
+      const vector = JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Vector;
+      const token = bytes(vector.token);
+      const proof = { challenge: bytes(vector.challenge), signature: bytes(vector.proof) };
+      const context = { volumeId: bytes(vector.volumeId), now: vector.now, epoch: vector.epoch, proof };
+      if (vector.expect !== 'good') return throws(() => verifyCapability(token, context), vector.expect);
+      const found = verifyCapability(token, context);
+      const rights = [...found.rights]
+        .map((right) => 2 ** capabilityRights.indexOf(right))
+        .reduce((sum, bit) => sum + bit);
+      const { base, length, notBefore, expiresAt, holder } = found;
+      assert.deepEqual({ base, length: length ?? 0, rights, notBefore, expiresAt, holder: hex(holder) }, vector.grant);
+      assert.deepEqual(capabilityFromText(vector.text), token);
+      assert.equal(capabilityToText(token), vector.text);
+    });
+  }
+});
+
+describe('a capability', () => {
+  it('is minted, narrowed and verified', () => {
+    const token = mintCapability(volumeKey, 3, whole);
+    const part = narrowCapability(token, alice, {
+      holder: bob.publicKey,
+      base: 8192,
+      length: 16_384,
+      rights: rights('read', 'delegate'),
+    });
+    const last = narrowCapability(part, bob, { holder: carol.publicKey, base: 12_288, expiresAt: 500 });
+    const found = verifyCapability(last, contextFor(last, carol, { epoch: 3 }));
+    assert.deepEqual(
+      [found.base, found.length, [...found.rights], found.expiresAt],
+      [12_288, 12_288, ['read', 'delegate'], 500],
+    );
+    assert.equal(inspectCapability(last).grants.length, 3);
+    assert.match(describeGrant(found), /^12288-24576 read,delegate until 1970-01-01T00:00:00.500Z for [0-9a-f]{64}$/);
+  });
+
+  it('loses resize with the open end, and keeps everything else that is not named', () => {
+    const part = narrowCapability(mintCapability(volumeKey, 0, whole), alice, { holder: bob.publicKey, length: 4096 });
+    const [, grant] = inspectCapability(part).grants;
+    assert.deepEqual([...(grant?.rights ?? [])], ['read', 'write', 'trim', 'snapshot', 'export', 'delegate']);
+  });
+
+  const wider: readonly (readonly [string, Partial<Narrowing>])[] = [
+    ['an earlier base', { base: 0 }],
+    ['a later end', { length: 69_632 }],
+    ['a right more', { rights: rights('read', 'trim') }],
+    ['an earlier beginning', { notBefore: 99 }],
+    ['a later end of time', { expiresAt: 1001 }],
+  ];
+  for (const [name, change] of wider) {
+    it(`is not given ${name}`, () => {
+      const grant = {
+        ...whole,
+        base: 4096,
+        length: 65_536,
+        rights: rights('read', 'write', 'delegate'),
+        notBefore: 100,
+        expiresAt: 1000,
+      };
+      const token = mintCapability(volumeKey, 0, grant);
+      throws(() => narrowCapability(token, alice, { holder: bob.publicKey, ...change }), 'capability-refused');
+    });
+  }
+
+  it('is narrowed by its holder alone, and only with delegate', () => {
+    const token = mintCapability(volumeKey, 0, whole);
+    throws(() => narrowCapability(token, bob, { holder: bob.publicKey }), 'capability-refused');
+    const last = narrowCapability(token, alice, { holder: bob.publicKey, rights: rights('read') });
+    throws(() => narrowCapability(last, bob, { holder: carol.publicKey }), 'capability-refused');
+  });
+
+  it('is narrowed fifteen times and no more', () => {
+    let token = mintCapability(volumeKey, 0, whole);
+    for (let count = 0; count < 15; count++) token = narrowCapability(token, alice, { holder: alice.publicKey });
+    verifyCapability(token, contextFor(token, alice));
+    throws(() => narrowCapability(token, alice, { holder: alice.publicKey }), 'capability-refused');
+  });
+
+  for (const text of [
+    '',
+    'csncap1.',
+    'csncap2.AAAA',
+    'csncap1.AA=',
+    'csncap1.AB',
+    'csncap1.A A',
+    `csncap1.${'A'.repeat(5000)}`,
+  ])
+    it(`of the text "${text.substring(0, 20)}" is refused`, () =>
+      throws(() => inspectCapability(capabilityFromText(text)), 'capability-invalid'));
+});
+
+describe('no composition of narrowings widens', () => {
+  const right = fc.constantFrom<CapabilityRight>(...capabilityRights);
+  const blockNumber = fc.integer({ min: 0, max: 12 }).map((number) => number * 4096);
+  const anyGrant = fc.record({
+    base: blockNumber,
+    length: fc.option(
+      blockNumber.filter((length) => length > 0),
+      { nil: undefined },
+    ),
+    rights: fc
+      .oneof(fc.constant([...capabilityRights]), fc.uniqueArray(right, { minLength: 1 }))
+      .map((list) => new Set(list)),
+    notBefore: fc.integer({ min: 0, max: 20 }),
+    expiresAt: fc.integer({ min: 15, max: 40 }),
+    holder: fc.constantFrom(alice, bob, carol).map(({ publicKey }) => publicKey),
+  });
+  const holders = new Map([alice, bob, carol].map((key) => [hex(key.publicKey), key]));
+  const holderOf = ({ holder }: CapabilityGrant): SigningKey => holders.get(hex(holder))!;
+
+  it('by holders who use our functions', () => {
+    let accepted = 0;
+    fc.assert(
+      fc.property(fc.array(anyGrant, { maxLength: 6 }), (steps) => {
+        let token = mintCapability(volumeKey, 0, whole);
+        for (const step of steps) {
+          const before = inspectCapability(token).grants;
+          try {
+            token = narrowCapability(token, holderOf(before.at(-1)!), step as Narrowing);
+            accepted += 1;
+          } catch (error) {
+            assert.ok(isCaissonError(error, 'capability-refused') || isCaissonError(error, 'capability-invalid'));
+            continue;
+          }
+          const after = inspectCapability(token).grants;
+          assert.equal(after.length, before.length + 1);
+          assert.ok(after.every((grant) => isWithin(after.at(-1)!, grant)));
+        }
+      }),
+      { numRuns: 150, seed: 20_261_123 },
+    );
+    assert.ok(accepted > 50, `${accepted} narrowings were accepted`);
+  });
+
+  it('by holders who sign whatever they like', () => {
+    let accepted = 0;
+    let refused = 0;
+    fc.assert(
+      fc.property(fc.array(anyGrant, { minLength: 1, maxLength: 4 }), (steps) => {
+        const grants: CapabilityGrant[] = [whole];
+        let token = mintCapability(volumeKey, 0, whole);
+        for (const step of steps) {
+          const forged = forgedBlock(token, holderOf(grants.at(-1)!), step);
+          if (forged === undefined) return;
+          token = forged;
+          grants.push(step);
+        }
+        const isChain = grants.every(
+          (grant, at) => at === 0 || (isWithin(grant, grants[at - 1]!) && grants[at - 1]!.rights.has('delegate')),
+        );
+        try {
+          const found = inspectCapability(token).grants;
+          assert.ok(isChain);
+          assert.ok(found.every((grant) => isWithin(found.at(-1)!, grant)));
+          accepted += 1;
+        } catch (error) {
+          assert.ok(isCaissonError(error, 'capability-invalid'), String(error));
+          assert.ok(!isChain);
+          refused += 1;
+        }
+      }),
+      { numRuns: 1500, seed: 20_261_123 },
+    );
+    assert.ok(accepted > 20 && refused > 20, `${accepted} accepted, ${refused} refused`);
+  });
+});
+
+/** Every access that `inner` allows at any time is one that `outer` allows: said anew, without the code under test. */
+function isWithin(inner: CapabilityGrant, outer: CapabilityGrant): boolean {
+  const end = ({ base, length }: CapabilityGrant): number =>
+    length === undefined ? Number.POSITIVE_INFINITY : base + length;
+  const isInside = inner.base >= outer.base && end(inner) <= end(outer);
+  const isDuring = inner.notBefore >= outer.notBefore && inner.expiresAt <= outer.expiresAt;
+  return isInside && isDuring && [...inner.rights].every((right) => outer.rights.has(right));
+}
+
+/** A block that nobody checked against the one before; undefined for a grant that has no encoding. */
+function forgedBlock(token: Uint8Array, signer: SigningKey, grant: CapabilityGrant): Uint8Array | undefined {
+  try {
+    const signed = Buffer.concat([token, encodeGrant(grant)]);
+    return new Uint8Array(
+      Buffer.concat([signed, signer.sign(Buffer.concat([Buffer.from('caisson capability v1\0'), signed]))]),
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+function contextFor(
+  token: Uint8Array,
+  holder: SigningKey,
+  changes: Partial<CapabilityContext> = {},
+): CapabilityContext {
+  return { volumeId, now: 400, epoch: 0, proof: proveHolder(holder, token, challenge), ...changes };
+}
+
+function rights(...names: CapabilityRight[]): ReadonlySet<CapabilityRight> {
+  return new Set(names);
+}
+
+function keyOf(fill: number): SigningKey {
+  return signingKeyFromSeed(new Uint8Array(32).fill(fill));
+}
+
+function bytes(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, 'hex'));
+}
+
+function hex(value: Uint8Array): string {
+  return Buffer.from(value).toString('hex');
+}
+
+function throws(action: () => unknown, code: ErrorCode): void {
+  assert.throws(action, (error) => isCaissonError(error, code));
+}
