@@ -2,6 +2,8 @@
 import type { Technology } from '../../wire/evidence.ts';
 import { azureSnpVerifier } from './azure-snp/azure-snp.ts';
 import { azureTdxVerifier } from './azure-tdx/azure-tdx.ts';
+import { verifier as ccaVerifier } from './cca/verifier.ts';
+import { verifier as nitroVerifier } from './nitro/verifier.ts';
 import { sgxVerifier } from './sgx/sgx.ts';
 import { snpVerifier } from './snp/snp.ts';
 import { tdxVerifier } from './tdx/tdx.ts';
@@ -13,8 +15,10 @@ const all: readonly Verifier[] = [
   tdxVerifier,
   snpVerifier,
   tpmVerifier,
+  nitroVerifier,
   azureSnpVerifier,
   azureTdxVerifier,
+  ccaVerifier,
 ];
 
 export const verifiers: ReadonlyMap<Technology, Verifier> = new Map(

@@ -30,7 +30,10 @@ export const tpmDefinitions: readonly ClaimDefinition[] = [
     ...claim(`tpm.ek-${field}`, 'text', `The TPM's ${field}, as its endorsement certificate says.`, 'EK profile'),
     isOptional: true,
   })),
-  claim('tpm.ak-name', 'bytes', 'The name of the attestation key: its hash and attributes.', 'Part 1, "Names"'),
+  {
+    ...claim('tpm.ak-name', 'bytes', 'The name of the attestation key: its hash and attributes.', 'Part 1, "Names"'),
+    isOptional: true,
+  },
   claim('tpm.ak-parent', 'text', 'Where the attestation key lies in its TPM, if that can be told.', 'Part 1, "Names"'),
   { ...claim('tpm.firmware-version', 'bytes', 'As the maker of the TPM counts.', `${library}, 10.12.12`), bytes: 8 },
   claim('tpm.reset-count', 'number', 'How often the TPM was reset.', `${library}, 10.11.1`),
@@ -74,9 +77,10 @@ export function bindingClaims(
     ['debug', false],
     ['tpm.binding', kind],
     ['tpm.manufacturer', rootName],
-    ['tpm.ak-name', akName],
     ['tpm.ak-parent', akParent],
   ];
+  // A certificate covers the key and not its name; then the name is authentic where the TPM's own qualified name covers it.
+  if (kind === 'activation' || akParent !== 'unknown') claims.push(['tpm.ak-name', akName]);
   if (endorsementKey !== undefined) claims.push(['tpm.ek-digest', sha256(spkiOf(endorsementKey))]);
   for (const [oid, field] of hardwareFields) {
     const value = hardware[oid];

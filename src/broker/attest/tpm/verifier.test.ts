@@ -15,6 +15,8 @@ import {
   sha384,
   type FakeTpmEvidence,
 } from '../../../../test/support/fake-tpm-evidence.ts';
+import { verifierConformance } from '../../../../test/conformance/verifier.ts';
+import { fakeEventLog } from '../../../../test/support/fake-event-log.ts';
 import { requireSamples, sample, sampleText } from '../../../../test/support/evidence-samples.ts';
 import { authorityExtensions } from '../../../../test/support/fake-x509.ts';
 import { isCaissonError, type ErrorCode } from '../../../lib/errors.ts';
@@ -58,6 +60,17 @@ function certified(made: FakeTpmEvidence): Made {
     ekIntermediates: undefined,
   });
 }
+
+verifierConformance('tpm', {
+  verifier,
+  make: () => {
+    const made = fakeTpmEvidence();
+    const eventLog = fakeEventLog([{ register: 7, type: 1, data: Uint8Array.of(1) }]);
+    return withParts(made, { akCertificate: made.parts['akCertificate'], eventLog });
+  },
+  makeDebug: undefined,
+  unauthenticatedParts: ['eventLog'],
+});
 
 test('right evidence gives its report data and every claim, each as defined', async () => {
   const { reportData, claims, basis } = await verify(fakeTpmEvidence());
@@ -228,6 +241,10 @@ test('an attestation key with a certificate of its platform', async () => {
   assert.equal(claims.get('tpm.binding'), 'ak-certificate');
   assert.equal(claims.get('tpm.manufacturer'), 'Fake TPM Root');
   assert.equal(claims.has('tpm.ek-digest'), false);
+  // Of a certified key nobody vouches for the name, unless the qualified name that the TPM signed follows from it.
+  assert.equal(claims.has('tpm.ak-name'), false);
+  const primary = await verify(certified(fakeTpmEvidence({ parent: 0x4000_000b })));
+  assert.equal(primary.claims.has('tpm.ak-name'), true);
   const both = fakeTpmEvidence();
   const { akCertificate } = both.parts;
   assert.equal((await verify(withParts(both, { akCertificate }))).claims.get('tpm.binding'), 'activation');

@@ -1,5 +1,5 @@
 /** Verifier of TPM 2.0 quotes (spec/attestation-tpm.md). */
-import { requiredPart, type Evidence } from '../../../wire/evidence.ts';
+import { checkEvidence, requiredPart, type Evidence } from '../../../wire/evidence.ts';
 import { nameOf, parsePublic, publicKeyOf } from '../../../wire/tpm/public-area.ts';
 import type { ClaimValue, VerifiedEvidence, Verifier, VerifyContext } from '../verifier.ts';
 import { attestationKeyParent, checkAttestationKey } from './attestation-key.ts';
@@ -15,6 +15,7 @@ export const verifier: Verifier = {
 };
 
 function verifyTpm(evidence: Evidence, context: VerifyContext): VerifiedEvidence {
+  checkEvidence(evidence);
   const parts = {
     quote: requiredPart(evidence, 'quote'),
     signature: requiredPart(evidence, 'signature'),
