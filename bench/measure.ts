@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import type { CopyJob, FioJob, Job } from './jobs.ts';
 import { jobBytesMax } from './jobs.ts';
 import { cpuTimes, freeBytes } from './machine.ts';
+import { isScripted, writeScripts } from './flush-script.ts';
 import { pause, run } from './processes.ts';
 import type { Target } from './servers.ts';
 
@@ -129,28 +130,49 @@ function requireRoom(job: Job, options: MeasureOptions, isRepetition: boolean): 
 }
 
 async function runFio(job: FioJob, target: Target, options: MeasureOptions): Promise<Outcome> {
-  const { stdout } = await run('fio', fioParameters(job, target, options), { secondsMax: options.seconds + 60 });
-  return parseFio(stdout);
+  const scripts = isScripted(job) ? writeScripts(job, options) : undefined;
+  try {
+    const parameters = fioParameters(job, target, options, scripts?.files);
+    const { stdout } = await run('fio', parameters, { secondsMax: options.seconds + 60 });
+    return parseFio(stdout);
+  } finally {
+    scripts?.remove();
+  }
 }
 
-/** Ends with the bytes or the time, whichever is first; a fixed seed gives each server the same offsets. */
-export function fioParameters(job: FioJob, target: Target, options: MeasureOptions): string[] {
+/**
+ * Ends with the bytes or the time, whichever is first; a fixed seed gives each server the same offsets. `scripts`: what
+ * each connection does, request by request.
+ */
+export function fioParameters(
+  job: FioJob,
+  target: Target,
+  options: MeasureOptions,
+  scripts: readonly string[] = [],
+): string[] {
   const engine =
     target.uri === undefined
       ? ['--ioengine=psync', `--filename=${target.file}`, `--fdatasync=${job.flushEvery}`]
-      : ['--ioengine=nbd', `--uri=${target.uri}`, ...(job.flushEvery === 0 ? [] : [`--fsync=${job.flushEvery}`])];
+      : ['--ioengine=nbd', `--uri=${target.uri}`];
+  const requests =
+    scripts.length > 0
+      ? [`--read_iolog=${scripts.join(':')}`, '--replay_no_stall=1']
+      : [
+          `--rw=${job.rw}`,
+          `--bs=${job.blockBytes}`,
+          `--size=${options.volumeBytes}`,
+          `--io_size=${Math.floor(jobBytesMax(job) / job.connections)}`,
+          `--randseed=${options.seed}`,
+          '--norandommap',
+          ...(target.uri === undefined || job.flushEvery === 0 ? [] : [`--fsync=${job.flushEvery}`]),
+        ];
   return [
     '--name=job',
     ...engine,
-    `--rw=${job.rw}`,
-    `--bs=${job.blockBytes}`,
+    ...requests,
     `--iodepth=${job.depth}`,
-    `--size=${options.volumeBytes}`,
-    `--io_size=${Math.floor(jobBytesMax(job) / job.connections)}`,
     `--runtime=${options.seconds}`,
     `--numjobs=${job.connections}`,
-    `--randseed=${options.seed}`,
-    '--norandommap',
     '--group_reporting',
     '--output-format=json',
   ];
