@@ -1,4 +1,5 @@
 /** What a TPM says about itself: registers, quotes, and that two keys live in it (Part 3, "Attestation Commands"). */
+import { CaissonError } from '../lib/errors.ts';
 import { digestBytesMax, Algorithm } from '../wire/tpm/algorithms.ts';
 import { TpmReader, TpmWriter } from '../wire/tpm/codec.ts';
 import { readPcrSelection, writePcrSelection } from '../wire/tpm/pcr-selection.ts';
@@ -67,24 +68,38 @@ function bankMissing({ hash }: PcrBankSelection): Error {
   return answerInvalid(`this TPM keeps no registers of ${hash.name}`);
 }
 
-/** A credential as TPM2_MakeCredential makes it: two TPM2B, one after the other. */
+/** What TPM2_MakeCredential makes, also where no TPM made it. */
+export interface TpmCredential {
+  /** TPM2B_ID_OBJECT. */
+  readonly blob: Uint8Array;
+  /** TPM2B_ENCRYPTED_SECRET. */
+  readonly secret: Uint8Array;
+}
+
+/** The secret in the credential, on the way back under a session that is salted to the endorsement key. */
 export async function activateCredential(
   tpm: Tpm,
   attestationKey: Entity,
   endorsementKey: LoadedKey,
-  credential: Uint8Array,
+  credential: TpmCredential,
 ): Promise<Uint8Array> {
-  const fields = new TpmReader(credential, 'credential', answerInvalid);
-  const [blob, secret] = [fields.sized(credentialBytesMax), fields.sized(credentialBytesMax)];
-  fields.end();
+  const parameters = new TpmWriter().bytes(wholeField(credential.blob)).bytes(wholeField(credential.secret)).finish();
   const session = await startSession(tpm, 'policy', endorsementKey);
   await policyEndorsement(tpm, session);
-  const { parameters } = await tpm.run({
-    ...{ command: 'ActivateCredential', entities: [attestationKey, endorsementKey] },
+  const { parameters: reader } = await tpm.run({
+    ...{ command: 'ActivateCredential', entities: [attestationKey, endorsementKey], parameters },
     authorizations: [emptyPassword, useOf(session, { answer: true })],
-    parameters: new TpmWriter().sized(blob).sized(secret).finish(),
   });
-  return Uint8Array.from(parameters.sized(digestBytesMax));
+  return Uint8Array.from(reader.sized(digestBytesMax));
+}
+
+/** It comes from the network: exactly one TPM2B, or it is no credential. */
+function wholeField(bytes: Uint8Array): Uint8Array {
+  const refuse = (message: string): CaissonError => new CaissonError('invalid', 'evidence-invalid', message);
+  const reader = new TpmReader(bytes, 'credential', refuse);
+  reader.sized(credentialBytesMax);
+  reader.end();
+  return bytes;
 }
 
 export interface TpmFacts {

@@ -135,7 +135,9 @@ describe('TPM client', { skip: !hasSwtpm() }, () => {
         'credential',
       );
       // The file of tpm2-tools has a magic and a version in front.
-      const credential = new Uint8Array(readFileSync(join(tpm.folder, 'credential'))).subarray(8);
+      const made = new Uint8Array(readFileSync(join(tpm.folder, 'credential'))).subarray(8);
+      const blobBytes = 2 + ((made[0]! << 8) | made[1]!);
+      const credential = { blob: made.subarray(0, blobBytes), secret: made.subarray(blobBytes) };
       const seen: Uint8Array[] = [];
       const activate = (kind: typeof storageKeyTemplate): Promise<Uint8Array> =>
         withTpm(

@@ -39,7 +39,8 @@ const commands: readonly ((tpm: Tpm, random: SeededBytes) => Promise<unknown>)[]
   (tpm) => nvReadPublic(tpm, index.handle),
   (tpm) => nvRead(tpm, index),
   (tpm) => nvCertify(tpm, key, index, nothing),
-  (tpm, random) => activateCredential(tpm, key, key, random.bytes(random.below(80))),
+  (tpm, random) =>
+    activateCredential(tpm, key, key, { blob: random.bytes(random.below(9)), secret: Uint8Array.of(0, 1, 2) }),
   async (tpm) => {
     const session = await startSession(tpm, 'hmac', undefined);
     return seal(tpm, key, useOf(session), { template: sealedTemplate(nothing, false), secret: nothing, pin: nothing });
