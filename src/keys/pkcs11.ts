@@ -10,7 +10,7 @@ import { keyBytes, nonceBytes, tagBytes } from '../crypto/sealer.ts';
 import { CaissonError, messageOf } from '../lib/errors.ts';
 import { pkcs11SlotsMax } from '../lib/limits.ts';
 import { openPkcs11Module, Pkcs11Failure, Pkcs11Result, TokenFlag } from '../sys/pkcs11.ts';
-import type { Pkcs11Session, TokenInfo } from '../sys/pkcs11.ts';
+import type { TokenInfo, TokenModule, TokenSession } from '../sys/pkcs11.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import type { KeyUrl } from './key-url.ts';
 import type { KeySourceContext } from './open-key-source.ts';
@@ -32,9 +32,16 @@ const wrongCiphertext: ReadonlySet<number> = new Set([
 /** Digests of (module, token, PIN) that a token has refused. */
 const refusedPins = new Set<string>();
 
-export function createPkcs11Source(url: KeyUrl, { random }: KeySourceContext): HeldKeySource {
+/** `openModule` is another one in tests. */
+export function createPkcs11Source(
+  url: KeyUrl,
+  { random }: KeySourceContext,
+  openModule: (path: string) => TokenModule = openPkcs11Module,
+): HeldKeySource {
   const uri = parsePkcs11Uri(url);
   const { label, serial } = uri.token;
+  const withKey = <Value>(work: (session: TokenSession, key: bigint) => Value): Value =>
+    withTokenKey(uri, openModule, work);
   const name = label ?? serial ?? 'token';
   return wrappedKeySource(
     {
@@ -43,7 +50,7 @@ export function createPkcs11Source(url: KeyUrl, { random }: KeySourceContext): H
       async wrap(use) {
         const secret = Uint8Array.from(random.bytes(keyBytes));
         const nonce = Uint8Array.from(random.bytes(nonceBytes));
-        const sealed = withKey(uri, (session, key) =>
+        const sealed = withKey((session, key) =>
           session.encryptGcm(key, { nonce, additional: additionalOf(use), input: secret }),
         );
         const wrapped = new Uint8Array(nonceBytes + sealed.length);
@@ -59,7 +66,7 @@ export function createPkcs11Source(url: KeyUrl, { random }: KeySourceContext): H
           additional: additionalOf(use),
           input: wrapped.subarray(nonceBytes),
         };
-        return withKey(uri, (session, key) => session.decryptGcm(key, call));
+        return withKey((session, key) => session.decryptGcm(key, call));
       },
     },
     random,
@@ -71,9 +78,13 @@ function additionalOf(use: KeyUse): Uint8Array {
 }
 
 /** The whole conversation with the token, without a pause in which others could use its session. */
-function withKey<Value>(uri: Pkcs11Uri, work: (session: Pkcs11Session, key: bigint) => Value): Value {
+function withTokenKey<Value>(
+  uri: Pkcs11Uri,
+  openModule: (path: string) => TokenModule,
+  work: (session: TokenSession, key: bigint) => Value,
+): Value {
   try {
-    const pkcs11 = openPkcs11Module(uri.modulePath);
+    const pkcs11 = openModule(uri.modulePath);
     const token = oneToken(uri, pkcs11.tokens(pkcs11SlotsMax));
     const secret = pinFor(uri, token);
     try {
@@ -106,7 +117,7 @@ function oneToken({ token, slot }: Pkcs11Uri, tokens: readonly TokenInfo[]): Tok
   });
 }
 
-function oneKey({ object, id }: Pkcs11Uri, session: Pkcs11Session): bigint {
+function oneKey({ object, id }: Pkcs11Uri, session: TokenSession): bigint {
   const label = object === undefined ? undefined : new TextEncoder().encode(object);
   const keys = session.findAesKeys({ label, id });
   const [first] = keys;

@@ -65,7 +65,23 @@ export interface GcmCall {
   readonly input: Uint8Array;
 }
 
-const ulong = { unavailable: 0xffffffffffffffffn, bytes: 8 } as const;
+/** What is asked of a token; each call is one of the module's, or a few that belong together. */
+export interface TokenSession {
+  /** Handles of AES keys that fit, at most two: more than one is a question to the caller. */
+  findAesKeys(template: KeyTemplate): bigint[];
+  /** AES-GCM with a tag of 16 bytes behind the ciphertext. */
+  encryptGcm(key: bigint, call: GcmCall): Uint8Array;
+  decryptGcm(key: bigint, call: GcmCall): Uint8Array;
+}
+
+export interface TokenModule {
+  /** Tokens that are present, at most `countMax` slots of them. */
+  tokens(countMax: number): TokenInfo[];
+  /** A read-only session for `work`, which must not await; logged in where there is a PIN. */
+  withSession<Value>(slot: bigint, secret: Uint8Array | undefined, work: (session: TokenSession) => Value): Value;
+}
+
+const ulongBytes = 8;
 const tokenInfoBytes = 208;
 const attributeBytes = 24;
 const gcmTagBits = 128n;
@@ -90,15 +106,15 @@ const signatures = {
 
 type Functions = ReturnType<typeof load>;
 
-const modules = new Map<string, Pkcs11Module>();
+const modules = new Map<string, TokenModule>();
 
 /** Loads the module once in the life of the process. Throws what the loader says, or `Pkcs11Failure`. */
-export function openPkcs11Module(path: string): Pkcs11Module {
+export function openPkcs11Module(path: string): TokenModule {
   const known = modules.get(path);
   if (known !== undefined) return known;
   if (native === undefined) throw new Error(nativeReason);
   if (endianness() !== 'LE' || process.arch.includes('32')) throw new Error('the layout of this machine is not known');
-  const made = new Pkcs11Module(load(native, path));
+  const made = new LoadedModule(load(native, path));
   modules.set(path, made);
   return made;
 }
@@ -107,10 +123,9 @@ function load(ffi: Native, path: string) {
   return ffi.dlopen(path, signatures).functions;
 }
 
-export class Pkcs11Module {
+class LoadedModule implements TokenModule {
   readonly #functions: Functions;
 
-  /** Use `openPkcs11Module`. */
   constructor(functions: Functions) {
     this.#functions = functions;
     // CK_C_INITIALIZE_ARGS: no own mutexes, CKF_OS_LOCKING_OK.
@@ -119,24 +134,22 @@ export class Pkcs11Module {
     if (result !== Pkcs11Result.alreadyInitialized) check('C_Initialize', result);
   }
 
-  /** Tokens that are present, at most `countMax` slots of them. */
   tokens(countMax: number): TokenInfo[] {
-    const count = new Layout(ulong.bytes).set(0, BigInt(countMax));
-    const slots = new Layout(countMax * ulong.bytes);
+    const count = new Layout(ulongBytes).set(0, BigInt(countMax));
+    const slots = new Layout(countMax * ulongBytes);
     check('C_GetSlotList', this.#functions.C_GetSlotList(1, slots.address, count.address));
     const found = Math.min(Number(count.get(0)), countMax);
-    return Array.from({ length: found }, (_, index) => this.#tokenInfo(slots.get(index * ulong.bytes)));
+    return Array.from({ length: found }, (_, index) => this.#tokenInfo(slots.get(index * ulongBytes)));
   }
 
-  /** A read-only session for `work`, which must not await; logged in where there is a PIN. */
-  withSession<Value>(slot: bigint, secret: Uint8Array | undefined, work: (session: Pkcs11Session) => Value): Value {
-    const handle = new Layout(ulong.bytes);
+  withSession<Value>(slot: bigint, secret: Uint8Array | undefined, work: (session: TokenSession) => Value): Value {
+    const handle = new Layout(ulongBytes);
     const serialSession = 4n;
     check('C_OpenSession', this.#functions.C_OpenSession(slot, serialSession, 0n, 0n, handle.address));
     const session = handle.get(0);
     try {
       if (secret !== undefined) this.#login(session, secret);
-      return work(new Pkcs11Session(this.#functions, session));
+      return work(new LoadedSession(this.#functions, session));
     } finally {
       // Closing the last session of this process logs out.
       this.#functions.C_CloseSession(session);
@@ -165,7 +178,7 @@ export class Pkcs11Module {
   }
 }
 
-export class Pkcs11Session {
+class LoadedSession implements TokenSession {
   readonly #functions: Functions;
   readonly #session: bigint;
 
@@ -174,13 +187,12 @@ export class Pkcs11Session {
     this.#session = session;
   }
 
-  /** Handles of AES keys that fit, at most two: more than one is a question to the caller. */
   findAesKeys({ label, id }: KeyTemplate): bigint[] {
-    const secretKey = new Layout(ulong.bytes).set(0, 4n);
-    const aes = new Layout(ulong.bytes).set(0, 0x1fn);
+    const secretKey = new Layout(ulongBytes).set(0, 4n);
+    const aes = new Layout(ulongBytes).set(0, 0x1fn);
     const wanted: [bigint, Layout, number][] = [
-      [Attribute.class, secretKey, ulong.bytes],
-      [Attribute.keyType, aes, ulong.bytes],
+      [Attribute.class, secretKey, ulongBytes],
+      [Attribute.keyType, aes, ulongBytes],
     ];
     if (label !== undefined) wanted.push([Attribute.label, Layout.from(label), label.length]);
     if (id !== undefined) wanted.push([Attribute.id, Layout.from(id), id.length]);
@@ -196,18 +208,17 @@ export class Pkcs11Session {
     check('C_FindObjectsInit', functions.C_FindObjectsInit(this.#session, template.address, BigInt(wanted.length)));
     try {
       const countMax = 2;
-      const handles = new Layout(countMax * ulong.bytes);
-      const count = new Layout(ulong.bytes);
+      const handles = new Layout(countMax * ulongBytes);
+      const count = new Layout(ulongBytes);
       check('C_FindObjects', functions.C_FindObjects(this.#session, handles.address, BigInt(countMax), count.address));
       const found = Math.min(Number(count.get(0)), countMax);
-      return Array.from({ length: found }, (_, index) => handles.get(index * ulong.bytes));
+      return Array.from({ length: found }, (_, index) => handles.get(index * ulongBytes));
     } finally {
       functions.C_FindObjectsFinal(this.#session);
       for (const [, value] of wanted) value.keep();
     }
   }
 
-  /** AES-GCM with a tag of 16 bytes behind the ciphertext. */
   encryptGcm(key: bigint, call: GcmCall): Uint8Array {
     const { C_EncryptInit, C_Encrypt } = this.#functions;
     return this.#gcm(key, call, ['C_EncryptInit', C_EncryptInit], ['C_Encrypt', C_Encrypt]);
@@ -236,7 +247,7 @@ export class Pkcs11Session {
     const mechanism = new Layout(24).set(0, Mechanism.aesGcm).set(8, parameters.address).set(16, 48n);
     const room = input.length + 64;
     const output = new Layout(room);
-    const length = new Layout(ulong.bytes).set(0, BigInt(room));
+    const length = new Layout(ulongBytes).set(0, BigInt(room));
     try {
       check(initName, init(this.#session, mechanism.address, key));
       check(runName, run(this.#session, source.address, BigInt(input.length), output.address, length.address));
