@@ -509,6 +509,16 @@ export const tpmPinBytesMax = 64;
 
 /** Certificates in the table that a host hands to its guest; five kinds are known. */
 export const snpTableEntriesMax = 16;
+/** Requests for AMD's certificates that wait for their turn: one is asked at a time. */
+export const kdsWaitingMax = 64;
+/** How often the key distribution service is asked for one thing before it is given up. */
+export const kdsAttemptsMax = 4;
+/** The wait after the first answer of "too many requests", or none; twice as long after each further one. */
+export const kdsBackoffMilliseconds = 2_000;
+/** The longest such wait, whatever the service asks for. */
+export const kdsBackoffMillisecondsMax = 30_000;
+/** After it was given up: for so long nobody waits for it again. */
+export const kdsRestMilliseconds = 20_000;
 /** How long a policy is used before it is read again: another instance's change takes effect within it. */
 export const brokerPolicyCacheMilliseconds = 2_000;
 export const brokerPoliciesCachedMax = 1024;
@@ -590,3 +600,32 @@ export const anchorWaitingMax = 4096;
 export const anchorRetryMilliseconds = 1_000;
 /** How long an advance waits for a broker that is away, where the policy says wait. */
 export const anchorPatienceMilliseconds = 60_000;
+
+// Collateral (spec/collateral.md)
+
+/** One document of a vendor; the largest are revocation lists. */
+export const collateralBytesMax = 1024 * 1024;
+/** A name, such as `intel/pck/…` with an encrypted PPID. */
+export const collateralNameCharactersMax = 1024;
+/** The chain that stands in a header, decoded. */
+export const collateralIssuerChainBytesMax = 64 * 1024;
+/** A bundle of collateral, as text. */
+export const collateralBundleBytesMax = 32 * 1024 * 1024;
+/** Documents in one bundle, and files in one folder of them. */
+export const collateralBundleEntriesMax = 1024;
+/** One answer of a vendor, from connecting to its last byte. */
+export const collateralAnswerMilliseconds = 10_000;
+/** Tries of one question, and the wait after the first that failed; it doubles. */
+export const collateralAttemptsMax = 3;
+export const collateralRetryMilliseconds = 250;
+/** What a vendor may ask to be waited for (Retry-After) before it counts as not answering. */
+export const collateralRetryAfterMillisecondsMax = 5_000;
+/** Questions to vendors that are under way at one time; more are told to try again. */
+export const collateralQuestionsMax = 64;
+/** Documents kept in memory, in bytes and in number, and files of the cache on disk. */
+export const collateralCacheBytesMax = 64 * 1024 * 1024;
+export const collateralCacheEntriesMax = 4096;
+/** Documents younger than this are not asked for again. */
+export const collateralFreshMilliseconds = 12 * 3_600_000;
+/** What was not there is not asked for again so soon. */
+export const collateralMissingMilliseconds = 60_000;

@@ -3,7 +3,7 @@
  * hardware signed (spec/attestation-snp.md, "Azure"). Bytes to fields; trusts nothing.
  */
 import { createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import type { KeyObject, webcrypto } from 'node:crypto';
 import type { CaissonError } from '../../../lib/errors.ts';
 import { fromHex } from '../../../lib/hex.ts';
 import { evidenceInvalid } from '../../../wire/evidence.ts';
@@ -123,13 +123,12 @@ function attestationKey(keys: unknown): KeyObject {
   const [jwk, ...more] = keys.map((key) => jsonObject(key, 'a key')).filter(({ kid }) => kid === akName);
   if (jwk === undefined || more.length > 0) throw wrongData(`do not hold exactly one key ${akName}`);
   const { kty, n, e } = jwk;
-  if (kty !== 'RSA' || typeof n !== 'string' || typeof e !== 'string')
-    throw wrongData(`hold an ${akName} that is not of RSA`);
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: { kty, n, e }, format: 'jwk' });
+    // Throws for every other kind of key, since only these three members are given to it.
+    key = createPublicKey({ key: { kty, n, e } as webcrypto.JsonWebKey, format: 'jwk' });
   } catch (error) {
-    throw wrongData(`hold an ${akName} that is no key`, error);
+    throw wrongData(`hold an ${akName} that is no key of RSA`, error);
   }
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (bits < akBits.min || bits > akBits.max) throw wrongData(`hold an ${akName} of ${bits} bits`);

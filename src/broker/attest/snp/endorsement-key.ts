@@ -2,7 +2,8 @@
  * The certificate of a VCEK or VLEK: what AMD says in its extensions (spec/attestation-snp.md,
  * "Endorsement keys"). Trusts nothing: signature, dates and agreement with a report are `verify.ts`.
  */
-import { CaissonError } from '../../../lib/errors.ts';
+import { isCaissonError } from '../../../lib/errors.ts';
+import type { CaissonError } from '../../../lib/errors.ts';
 import { derTag, parseDer } from '../../../wire/der.ts';
 import type { DerValue } from '../../../wire/der.ts';
 import { parseCertificate, splitPem, untrusted } from '../x509/certificates.ts';
@@ -39,7 +40,7 @@ export function parseEndorsementKey(bytes: Uint8Array, origin: Origin): Endorsem
   try {
     return readExtensions(certificate);
   } catch (error) {
-    if (error instanceof CaissonError && error.code !== 'format-invalid') throw error;
+    if (!isCaissonError(error, 'format-invalid')) throw error;
     throw malformedKey(origin, 'has an extension that cannot be read', error);
   }
 }

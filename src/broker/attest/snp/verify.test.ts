@@ -120,6 +120,11 @@ describe('SNP evidence that holds', () => {
     assert.equal(claims.has('snp.chip-id'), false);
   });
 
+  it('takes the chip of a report that a VLEK signed from the report alone', async () => {
+    const { claims } = await verified({ kind: 'vlek', patches: [[0x1a0, fakeChipId]] });
+    assert.deepEqual(claims.get('snp.chip-id'), fakeChipId);
+  });
+
   it('lets a VLEK sign where the chip key is masked', async () => {
     await verified({ kind: 'vlek', patches: [[0x48, [6]]] });
   });
@@ -362,7 +367,10 @@ describe('endorsement keys that AMD did not certify', () => {
 });
 
 describe('endorsement keys that are nowhere', () => {
-  it('a VLEK', () => missing({ kind: 'vlek' }));
+  it('a VLEK', async () => {
+    await missing({ kind: 'vlek' });
+    await missing({ kind: 'vlek', patches: [[0x1a0, fakeChipId]] });
+  });
   it('of a masked chip', () => missing({ patches: [[0x1a0, new Uint8Array(64)]] }));
   it('of a version 2 report', () => missing({ version: 2 }));
 

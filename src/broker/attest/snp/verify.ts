@@ -66,10 +66,10 @@ export async function authenticateReport(
     TcbKind,
     TcbVersion
   >;
-  checkHolder(key, kind);
+  const hardwareId = checkedHolder(key, kind);
   checkTcb(key, tcb.reported);
   const chipId = isZero(report.chipId) ? undefined : report.chipId;
-  if (kind === 'vcek' && chipId !== undefined) checkChip(key, chipId);
+  if (hardwareId !== undefined && chipId !== undefined) checkChip(key, hardwareId, chipId);
   const path = await verifyCertification(key, kind, rootsOf, context);
   checkReportSignature(report, key);
   const basis = [
@@ -120,7 +120,11 @@ function keyMissing(message: string): CaissonError {
   );
 }
 
-function checkHolder({ certificate, hardwareId, cspId }: EndorsementKey, kind: EndorsementKind): void {
+/** The hardware id of a VCEK; a VLEK has none. */
+function checkedHolder(
+  { certificate, hardwareId, cspId }: EndorsementKey,
+  kind: EndorsementKind,
+): Uint8Array | undefined {
   const { origin } = certificate;
   if (commonName(certificate) !== `SEV-${kind.toUpperCase()}`)
     throw untrusted(origin, 'vek-kind', `the certificate is not of a ${kind}, which signed the report`);
@@ -128,6 +132,7 @@ function checkHolder({ certificate, hardwareId, cspId }: EndorsementKey, kind: E
   const isOfProvider = hardwareId === undefined && cspId !== undefined;
   if (kind === 'vcek' ? !isOfChip : !isOfProvider)
     throw untrusted(origin, 'vek-holder', 'a VCEK is of a chip and a VLEK of a provider; this one says otherwise');
+  return hardwareId;
 }
 
 function checkTcb({ certificate, tcb }: EndorsementKey, reported: TcbVersion): void {
@@ -137,9 +142,8 @@ function checkTcb({ certificate, tcb }: EndorsementKey, reported: TcbVersion): v
 }
 
 /** A chip that masks its id names none; then its VCEK vouches for "a genuine chip" and no more. */
-function checkChip({ certificate, hardwareId, product }: EndorsementKey, chipId: Uint8Array): void {
-  const named = chipId.subarray(0, productFacts[product].hardwareIdBytes);
-  if (hardwareId === undefined || !equalBytes(hardwareId, named))
+function checkChip({ certificate, product }: EndorsementKey, hardwareId: Uint8Array, chipId: Uint8Array): void {
+  if (!equalBytes(hardwareId, chipId.subarray(0, productFacts[product].hardwareIdBytes)))
     throw vekMismatch(certificate.origin, 'vek-chip', 'is of another chip than the report');
 }
 
