@@ -56,13 +56,14 @@ test('it holds what it needs to run, and no source, test or tool', () => {
     'bin/caisson',
     'bin/find-node',
     'dist/src/cli/main.js',
+    'deploy/policies/tpm.yaml',
     'dist/src/api.js',
     'dist/src/api.d.ts',
   ]) {
     assert(packedPaths.includes(path), path);
   }
   const unwanted = packedPaths.filter(
-    (path) => /\.test\.|^(?:src|test|tools|bench)\//.test(path) || /(?<!\.d)\.ts$/.test(path),
+    (path) => /\.test\.(?!yaml$)|^(?:src|test|tools|bench)\//.test(path) || /(?<!\.d)\.ts$/.test(path),
   );
   assert.deepEqual(unwanted, []);
 });
