@@ -23,11 +23,11 @@ export function fakeEventLog(events: readonly FakeLogEvent[]): Uint8Array {
   return Uint8Array.from(log.finish());
 }
 
-/** UEFI_VARIABLE_DATA of a global variable of one byte. */
-export function fakeVariable(name: string, value: number): Uint8Array {
+/** UEFI_VARIABLE_DATA of a global variable of these bytes. */
+export function fakeVariable(name: string, ...value: readonly number[]): Uint8Array {
   const vendor = Buffer.from('61dfe48bca93d211aa0d00e098032b8c', 'hex');
-  const writer = new ByteWriter().bytes(vendor).u64(name.length).u64(1).bytes(Buffer.from(name, 'utf16le')).u8(value);
-  return Uint8Array.from(writer.finish());
+  const writer = new ByteWriter().bytes(vendor).u64(name.length).u64(value.length).bytes(Buffer.from(name, 'utf16le'));
+  return Uint8Array.from(writer.bytes(Uint8Array.from(value)).finish());
 }
 
 function writeEvent(log: ByteWriter, { register, type, data, digests }: FakeLogEvent): void {

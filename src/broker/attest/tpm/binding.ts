@@ -84,7 +84,8 @@ function verifyEndorsement(evidence: Evidence, roots: TrustedRoots, context: Ver
   const leaf = parseCertificate(ekCertificate, 'evidence');
   const intermediates = ekIntermediates === undefined ? [] : splitDer(ekIntermediates, 'evidence');
   const root = verifyChainTo(leaf, intermediates, roots, context);
-  checkUsage(leaf, ekUsage, 'ek-usage', true);
+  const maySign = leaf.extension(extensionOids.keyUsage) !== undefined && leaf.allows('digitalSignature');
+  checkUsage(leaf, ekUsage, 'ek-usage', !maySign);
   return { key: leaf.publicKey, rootName: root, hardware: hardwareOf(leaf) };
 }
 

@@ -56,11 +56,13 @@ test('secure boot is told from register 7, when the log accounts for it and says
     const parsed = parseEventLog(fakeEventLog(log));
     return secureBoot(parsed, replayedRegisters(parsed, [{ hash: sha256, index: 7, value }]));
   };
-  const variable = (name: string, value: number): FakeLogEvent => ({
-    ...{ register: 7, type: 0x8000_0001, data: fakeVariable(name, value) },
+  const variable = (name: string, ...value: readonly number[]): FakeLogEvent => ({
+    ...{ register: 7, type: 0x8000_0001, data: fakeVariable(name, ...value) },
   });
   assert.equal(told([variable('SecureBoot', 1)]), true);
   assert.equal(told([variable('SecureBoot', 0)]), false);
+  assert.equal(told([variable('SecureBoot')]), false);
+  assert.equal(told([variable('SecureBoot', 1, 1)]), undefined);
   assert.equal(told([variable('SecureBoot', 1)], new Uint8Array(32)), undefined);
   assert.equal(told([variable('SecureBoot', 1), variable('SecureBoot', 0)]), undefined);
   assert.equal(told([variable('PK', 1)]), undefined);

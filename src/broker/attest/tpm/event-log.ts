@@ -148,11 +148,12 @@ function secureBootVariable(data: Uint8Array): boolean | undefined {
     const vendor = Buffer.from(reader.bytes(16)).toString('hex');
     const nameCharacters = reader.u64();
     const valueBytes = reader.u64();
-    if (nameCharacters > variableNameCharactersMax || valueBytes !== 1) return undefined;
+    if (nameCharacters > variableNameCharactersMax || valueBytes > 1) return undefined;
     const name = Buffer.from(reader.bytes(nameCharacters * 2)).toString('utf16le');
-    const value = reader.u8();
+    // Firmware that knows no secure boot measures the name with no value.
+    const isOn = valueBytes === 1 && reader.u8() === 1;
     reader.end();
-    return vendor === globalVariable && name === 'SecureBoot' ? value === 1 : undefined;
+    return vendor === globalVariable && name === 'SecureBoot' ? isOn : undefined;
   } catch {
     return undefined; // the data of an event is of no form that anybody promises
   }

@@ -179,6 +179,8 @@ test('qualified-signer', async () => {
   await refuses(fakeTpmEvidence({ attest: { qualifiedSigner: new Uint8Array(0) } }), 'qualified-signer');
   const sha1Name = new TextEncoder().encode(`\0\u0004${'x'.repeat(20)}`);
   await refuses(fakeTpmEvidence({ attest: { qualifiedSigner: sha1Name } }), 'qualified-signer');
+  const otherHash = Uint8Array.of(0, Algorithm.sha3_256, ...new Uint8Array(32));
+  await refuses(fakeTpmEvidence({ attest: { qualifiedSigner: otherHash } }), 'qualified-signer');
   const long = Uint8Array.of(0, Algorithm.sha256, ...new Uint8Array(33));
   await refuses(fakeTpmEvidence({ attest: { qualifiedSigner: long } }), 'qualified-signer');
 });
@@ -221,6 +223,8 @@ test('ek-usage: another purpose, an authority', async () => {
   await refuses(fakeTpmEvidence({ ekExtensions: [extendedUsage('2.23.133.8.3')] }), 'ek-usage');
   const authority = authorityExtensions(undefined, false);
   await refuses(fakeTpmEvidence({ ekExtensions: authority }), 'ek-usage');
+  await refuses(fakeTpmEvidence({ ekExtensions: [keyUsage(7, 0x80)] }), 'ek-usage');
+  await verify(fakeTpmEvidence({ ekExtensions: [keyUsage(5, 0x20)] }));
   const { claims } = await verify(fakeTpmEvidence({ ekExtensions: [] }));
   assert.equal(claims.has('tpm.ek-model'), false);
 });
