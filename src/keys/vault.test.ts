@@ -7,6 +7,7 @@ import { after, beforeEach, describe, test } from 'node:test';
 import { keySourceConformance } from '../../test/conformance/key-source.ts';
 import { FakeVault } from '../../test/support/fake-vault.ts';
 import { hurriedContext, keyRefusal, otherUse, testOnDemand, use } from '../../test/support/key-services.ts';
+import { makeTlsFiles } from '../../test/support/tls-files.ts';
 import type { HeldKeySource } from './key-source.ts';
 import { parseKeyUrl } from './key-url.ts';
 import { createVaultSource } from './vault.ts';
@@ -128,6 +129,33 @@ describe('vault', () => {
     assert.equal((await source('transit/data', options).enroll(use)).key.length, 32);
     assert.ok(vault.asked.every(({ namespace }) => namespace === 'team/a'));
     await keyRefusal(source('transit/data', options.replace('team/a', 'team/b')).enroll(use), 'key-source-unavailable');
+  });
+
+  test('a certificate logs in by TLS, one of another authority does not, and the server must show one too', async () => {
+    const files = makeTlsFiles(folder);
+    const secure = await new FakeVault(files).start();
+    secure.addKey('data');
+    const open = (
+      { certificate, key }: { certificate: string; key: string },
+      authority: string,
+      more = '',
+    ): HeldKeySource => {
+      const options = `auth=cert&cert-file=${certificate}&key-file=${key}&ca-file=${authority}${more}`;
+      return createVaultSource(parseKeyUrl(`vault:${secure.origin}/transit/data?${options}`), hurriedContext);
+    };
+    try {
+      const { parameters, key } = await open(files.client, files.authority).enroll(use);
+      assert.deepEqual(await open(files.client, files.authority, '&role=volumes').derive(parameters, use), key);
+      for (const refused of [
+        open(files.client, files.authority, '&role=other'),
+        open(files.stranger, files.authority),
+        open(files.client, files.stranger.authority),
+        open({ certificate: files.client.key, key: files.client.key }, files.authority),
+      ])
+        await keyRefusal(refused.derive(parameters, use), 'key-source-unavailable');
+    } finally {
+      secure.stop();
+    }
   });
 
   test('a missing key or mount, a sealed Vault, garbage, floods and silence are named', async () => {

@@ -4,8 +4,12 @@
  * Its encryption is real: AES-256-GCM under a key derived from the context, with the additional data.
  */
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
+import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { TlsFiles } from './tls-files.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -24,7 +28,8 @@ class Refusal extends Error {
 }
 
 export class FakeVault {
-  readonly #server = http.createServer((request, response) => this.#receive(request, response));
+  readonly #server: http.Server;
+  readonly #isTls: boolean;
   readonly keys = new Map<string, TransitKey>();
   /** By token, with the seconds that are left of those it was given. */
   readonly tokens = new Map<string, { ttl: number; creationTtl: number; renewable: boolean }>();
@@ -38,9 +43,28 @@ export class FakeVault {
   fault: ((response: http.ServerResponse) => void) | undefined;
   origin = '';
 
+  /** With files it speaks TLS, and lets those in by `auth/cert` who show a certificate of that authority. */
+  constructor(files?: TlsFiles) {
+    const receive = (request: http.IncomingMessage, response: http.ServerResponse): void =>
+      this.#receive(request, response);
+    this.#isTls = files !== undefined;
+    if (files === undefined) {
+      this.#server = http.createServer(receive);
+      return;
+    }
+    const read = (file: string): Buffer => fs.readFileSync(file);
+    this.#server = https.createServer(
+      {
+        ...{ ca: read(files.authority), cert: read(files.server.certificate), key: read(files.server.key) },
+        ...{ requestCert: true, rejectUnauthorized: false },
+      },
+      receive,
+    );
+  }
+
   async start(): Promise<this> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    this.origin = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    this.origin = `${this.#isTls ? 'https' : 'http'}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
     return this;
   }
 
@@ -76,7 +100,7 @@ export class FakeVault {
         if (this.namespace !== namespace)
           throw new Refusal(404, `no handler for route "${path}". route entry not found.`);
         const fields = request.method === 'GET' ? {} : (JSON.parse(body) as Fields);
-        response.end(JSON.stringify(this.#answer(path, fields, token as string | undefined)));
+        response.end(JSON.stringify(this.#answer(path, fields, token as string | undefined, isKnown(request))));
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         response.writeHead(error.status, { 'content-type': 'application/json' });
@@ -85,10 +109,16 @@ export class FakeVault {
     });
   }
 
-  #answer(path: string, fields: Fields, token: string | undefined): Fields {
+  #answer(path: string, fields: Fields, token: string | undefined, hasCertificate: boolean): Fields {
     const login = /^auth\/(.+)\/login$/.exec(path)?.[1];
     if (login !== undefined)
-      return { auth: { client_token: this.#login(login, fields), lease_duration: this.leaseSeconds, renewable: true } };
+      return {
+        auth: {
+          client_token: this.#login(login, fields, hasCertificate),
+          lease_duration: this.leaseSeconds,
+          renewable: true,
+        },
+      };
     const held = this.tokens.get(token ?? '');
     if (held === undefined) throw new Refusal(403, 'permission denied');
     if (path === 'auth/token/lookup-self')
@@ -104,11 +134,12 @@ export class FakeVault {
     return verb === 'encrypt' ? this.#encrypt(key, fields) : this.#decrypt(key, fields);
   }
 
-  #login(mount: string, fields: Fields): string {
+  #login(mount: string, fields: Fields, hasCertificate: boolean): string {
     const { role_id: roleId, secret_id: secretId, role, jwt } = fields;
     const isAppRole = mount === 'approle' && this.appRoles.get(String(roleId)) === secretId;
     const isServiceAccount = mount === 'kubernetes' && this.serviceAccounts.get(String(role)) === jwt;
-    if (!isAppRole && !isServiceAccount) throw new Refusal(400, 'invalid role or secret ID');
+    const isCertificate = mount === 'cert' && hasCertificate && (fields['name'] ?? 'volumes') === 'volumes';
+    if (!isAppRole && !isServiceAccount && !isCertificate) throw new Refusal(400, 'invalid role or secret ID');
     return this.addToken();
   }
 
@@ -141,6 +172,10 @@ export class FakeVault {
       throw new Refusal(400, 'cipher: message authentication failed');
     }
   }
+}
+
+function isKnown({ socket }: http.IncomingMessage): boolean {
+  return socket instanceof TLSSocket && socket.authorized;
 }
 
 function checked<Name extends 'plaintext' | 'ciphertext'>(

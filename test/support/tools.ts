@@ -37,6 +37,11 @@ export function requireFile(t: TestContext, path: string): boolean {
   return existsSync(path) || skipLoudly(t, `there is no ${path} here`);
 }
 
+/** For what is neither a program nor a file, such as a Python package. */
+export function requirement(t: TestContext, isHere: boolean, what: string): boolean {
+  return isHere || skipLoudly(t, `not installed: ${what}`);
+}
+
 function skipLoudly(t: TestContext, message: string): false {
   assert.ok(process.env['CI'] === undefined, `${message} (a skip is a failure in CI)`);
   t.diagnostic(`SKIPPED, ${message}`);

@@ -1,0 +1,81 @@
+/** A real KMIP server, PyKMIP, in a process of its own. It makes one database and one certificate policy for each folder. */
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { TlsFiles } from './tls-files.ts';
+
+const startMilliseconds = 30_000;
+
+export function hasPykmip(): boolean {
+  return spawnSync('python3', ['-c', 'import kmip.services.server'], { timeout: startMilliseconds }).status === 0;
+}
+
+export class Pykmip {
+  readonly #folder: string;
+  readonly #files: TlsFiles;
+  #child: ChildProcess | undefined;
+  #output = '';
+  port = 0;
+
+  constructor(folder: string, files: TlsFiles) {
+    this.#folder = folder;
+    this.#files = files;
+  }
+
+  async start(): Promise<this> {
+    this.port = await freePort();
+    const policies = path.join(this.#folder, 'policies');
+    mkdirSync(policies, { recursive: true });
+    const { authority, server } = this.#files;
+    const lines = {
+      ...{ hostname: '127.0.0.1', port: this.port, certificate_path: server.certificate, key_path: server.key },
+      ...{ ca_path: authority, auth_suite: 'TLS1.2', policy_path: policies, enable_tls_client_auth: 'True' },
+      ...{ logging_level: 'WARNING', database_path: path.join(this.#folder, 'kmip.db') },
+    };
+    const configuration = path.join(this.#folder, 'server.conf');
+    const text = Object.entries(lines).map(([name, value]) => `${name}=${value}\n`);
+    writeFileSync(configuration, `[server]\n${text.join('')}`);
+    const program =
+      'import sys; from kmip.services.server.server import KmipServer\n' +
+      `server = KmipServer(config_path=sys.argv[1], log_path=sys.argv[2])\nwith server: server.serve()`;
+    const options = [configuration, path.join(this.#folder, 'server.log')];
+    const child = spawn('python3', ['-c', program, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (piece: string) => (this.#output += piece));
+    this.#child = child;
+    for (const end = Date.now() + startMilliseconds; ; await pause(50)) {
+      if (await answers(this.port)) return this;
+      if (child.exitCode !== null || Date.now() > end) throw new Error(`PyKMIP did not start:\n${this.#output}`);
+    }
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+async function freePort(): Promise<number> {
+  const server = net.createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
