@@ -629,3 +629,11 @@ export const collateralCacheEntriesMax = 4096;
 export const collateralFreshMilliseconds = 12 * 3_600_000;
 /** What was not there is not asked for again so soon. */
 export const collateralMissingMilliseconds = 60_000;
+/** What a peer keeps or is given for one log. */
+export const logHeadBodyBytesMax = 4_096;
+/** Other logs whose heads one broker keeps. */
+export const peerLogsMax = 256;
+/** One question to a peer. */
+export const peerMillisecondsMax = 5_000;
+/** A TPM's memory wears out: its head does not move more often than this. */
+export const tpmHeadMillisecondsMin = 60_000;

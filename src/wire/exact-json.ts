@@ -11,8 +11,9 @@ import { jsonBytesMax, jsonDepthMax } from '../lib/limits.ts';
 
 type Content = null | boolean | number | string | readonly JsonNode[] | ReadonlyMap<string, JsonNode>;
 
-export function parseExactJson(bytes: Uint8Array): JsonNode {
-  if (bytes.length > jsonBytesMax) throw invalid('', `more than ${jsonBytesMax} bytes`);
+/** `bytesMax`: of texts that nobody signed as one and that are larger. */
+export function parseExactJson(bytes: Uint8Array, bytesMax = jsonBytesMax): JsonNode {
+  if (bytes.length > bytesMax) throw invalid('', `more than ${bytesMax} bytes`);
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);

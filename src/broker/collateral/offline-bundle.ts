@@ -1,0 +1,86 @@
+/**
+ * Collateral that was fetched elsewhere and brought here: a bundle, or a folder of them (spec/collateral.md, "Bundle"). Read once;
+ * a broker that is to see new files reads them again.
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CaissonError, messageOf } from '../../lib/errors.ts';
+import { collateralBundleBytesMax, collateralBundleEntriesMax } from '../../lib/limits.ts';
+import type { Collateral, CollateralSource } from '../attest/collateral.ts';
+import { decodeBundle } from './bundle-format.ts';
+
+/** `configuration-invalid` where there is nothing to read, or a file is no bundle. */
+export async function offlineBundle(path: string): Promise<CollateralSource> {
+  const entries = new Map<string, Collateral>();
+  for (const file of await bundleFiles(path))
+    for (const entry of decodeBundle(await readBounded(file))) {
+      const known = entries.get(entry.name);
+      if (known === undefined || known.obtainedAt < entry.obtainedAt) entries.set(entry.name, entry);
+    }
+  return sourceOf(entries);
+}
+
+/** The entries of one bundle that somebody has read already. */
+export function bundleCollateral(bytes: Uint8Array): CollateralSource {
+  return sourceOf(new Map(decodeBundle(bytes).map((entry) => [entry.name, entry])));
+}
+
+/** The first source that has it; one that does not answer now is passed over, and counts if nobody else has it. */
+export function firstOf(...sources: readonly CollateralSource[]): CollateralSource {
+  return {
+    async get(name) {
+      let failure: unknown;
+      for (const source of sources) {
+        try {
+          return await source.get(name);
+        } catch (error) {
+          const isMissing = error instanceof CaissonError && error.code === 'collateral-missing';
+          if (!isMissing) throw error;
+          if (failure === undefined || error.kind === 'transient') failure = error;
+        }
+      }
+      throw failure instanceof CaissonError ? failure : missing(name);
+    },
+  };
+}
+
+function sourceOf(entries: ReadonlyMap<string, Collateral>): CollateralSource {
+  return {
+    get(name) {
+      const found = entries.get(name);
+      return found === undefined ? Promise.reject(missing(name)) : Promise.resolve(found);
+    },
+  };
+}
+
+async function bundleFiles(path: string): Promise<readonly string[]> {
+  try {
+    if (!(await stat(path)).isDirectory()) return [path];
+    const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort();
+    if (names.length > collateralBundleEntriesMax * 4) throw unusable(path, 'there are too many files');
+    return names.map((name) => join(path, name));
+  } catch (error) {
+    throw error instanceof CaissonError ? error : unusable(path, messageOf(error), error);
+  }
+}
+
+async function readBounded(path: string): Promise<Uint8Array> {
+  try {
+    if ((await stat(path)).size > collateralBundleBytesMax) throw unusable(path, 'it is too large');
+    return await readFile(path);
+  } catch (error) {
+    throw error instanceof CaissonError ? error : unusable(path, messageOf(error), error);
+  }
+}
+
+function unusable(path: string, reason: string, cause?: unknown): CaissonError {
+  const message = `collateral cannot be read from ${path}: ${reason}`;
+  return new CaissonError('invalid', 'configuration-invalid', message, cause === undefined ? {} : { cause });
+}
+
+function missing(name: string): CaissonError {
+  return new CaissonError('invalid', 'collateral-missing', `there is no collateral ${name.substring(0, 100)}`, {
+    remedy: 'Let the broker ask the vendor, or add it to the bundle.',
+    details: { name: name.substring(0, 100) },
+  });
+}
