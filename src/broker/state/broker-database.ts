@@ -124,6 +124,10 @@ export interface DatabaseCounters {
   readonly logSize: number;
   /** Time spent in transactions. */
   readonly groupSeconds: number;
+  /** Where the head of the log is kept elsewhere, too: how far it has come … */
+  readonly headAnchoredSize?: number;
+  /** … and how often it could not be moved. */
+  readonly headAnchorFailures?: number;
 }
 
 export interface BrokerDatabase {
