@@ -35,6 +35,7 @@ export class BrokerAccess {
   #outage: OutageRule = { mode: 'wait' };
   #pending: Promise<Released> | undefined;
   #untaken: ReleasedKey | undefined;
+  #cancelWipe: () => void = () => undefined;
   #wantsAnchors = false;
   #volumeId: Uint8Array | undefined;
 
@@ -61,10 +62,12 @@ export class BrokerAccess {
   async takeKey(volumeId: Uint8Array, create?: { readonly policy: string }): Promise<ReleasedKey> {
     const waiting = this.#untaken;
     this.#untaken = undefined;
+    this.#cancelWipe();
     if (waiting !== undefined) return waiting;
     this.#volumeId = volumeId;
     const { key, keyId, brokerId } = await this.#release({ volumeId, create });
-    this.#untaken = undefined;
+    this.#untaken = undefined; // this very key: somebody waited for the session of the same release
+    this.#cancelWipe();
     return { key: Uint8Array.from(key), keyId, brokerId };
   }
 
@@ -88,6 +91,7 @@ export class BrokerAccess {
 
   /** Wipes what is held. Sessions end by themselves, at the broker. */
   close(): void {
+    this.#cancelWipe();
     this.#untaken?.key.fill(0);
     this.#untaken = undefined;
     this.#session?.secret.fill(0);
@@ -102,7 +106,8 @@ export class BrokerAccess {
     const released = await this.#release({ volumeId: this.#volumeId });
     const untaken = { key: released.key, keyId: released.keyId, brokerId: released.brokerId };
     this.#untaken = untaken;
-    clock.after(releasedKeyMillisecondsMax, () => {
+    this.#cancelWipe();
+    this.#cancelWipe = clock.after(releasedKeyMillisecondsMax, () => {
       if (this.#untaken !== untaken) return;
       this.#untaken = undefined;
       untaken.key.fill(0);

@@ -29,7 +29,7 @@ const optionNames: Readonly<Record<ServiceKeyKind, readonly string[]>> = {
     ...['jwt-file', 'cert-file', 'key-file'],
   ],
   'aws-kms': ['region', 'endpoint', 'profile', 'ca-file'],
-  broker: ['ca-file', 'identity', 'tenant', 'evidence', 'tpm'],
+  broker: ['ca-file', 'identity', 'policy', 'suite', 'evidence', 'tpm'],
   kbs: ['ca-file', 'evidence', 'tpm'],
 };
 

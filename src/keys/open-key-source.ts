@@ -32,6 +32,8 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
       return (await import('./aws-kms.ts')).createAwsKmsSource(url, context);
     case 'kmip':
       return (await import('./kmip.ts')).createKmipSource(url, context);
+    case 'broker':
+      return (await import('./broker.ts')).createBrokerSource(url, context);
     default:
       throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
         remedy: 'Use another kind of key.',

@@ -29,6 +29,9 @@ interface State {
 
 export class MemoryBrokerDatabase implements BrokerDatabase {
   readonly kind = 'sqlite';
+  readonly counters = {
+    ...{ commits: 0, refusals: 0, groups: 0, groupCommitsLargest: 0, commitsWaiting: 0, logSize: 0, groupSeconds: 0 },
+  };
   readonly leaves: Uint8Array[] = [];
   /** Thrown by the next commits, as long as it is set. */
   failure: CaissonError | undefined;

@@ -1,0 +1,72 @@
+/** `broker:https://HOST:PORT/TENANT/KEY?…`: the broker, the key, and how this machine proves itself (spec/keys.md, section 5). */
+import { detectSource } from '../attester/detect-source.ts';
+import { BrokerAccess } from '../broker-client/broker-access.ts';
+import { BrokerClient, parseBrokerId } from '../broker-client/broker-client.ts';
+import { holdAccess } from '../broker-client/shared-accesses.ts';
+import type { AccessHold } from '../broker-client/shared-accesses.ts';
+import { toHex } from '../lib/hex.ts';
+import { envelopeSuites } from '../wire/envelope-suites.ts';
+import type { EnvelopeSuite } from '../wire/envelope-suites.ts';
+import { invalidKeyUrl } from './key-url.ts';
+import type { KeyUrl } from './key-url.ts';
+import type { KeySourceContext } from './open-key-source.ts';
+import { readSecretText } from './secret-file.ts';
+
+export interface BrokerPlace {
+  readonly origin: string;
+  readonly tenant: string;
+  readonly key: string;
+}
+
+const namePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
+
+export function brokerPlaceOf({ kind, body }: KeyUrl): BrokerPlace {
+  const url = URL.canParse(body) ? new URL(body) : undefined;
+  const [, tenant = '', key = '', ...rest] = url?.pathname.split('/') ?? [];
+  const isWhole = url?.protocol === 'https:' && namePattern.test(tenant) && namePattern.test(key) && rest.length === 0;
+  if (url !== undefined && isWhole) return { origin: url.origin, tenant, key };
+  throw invalidKeyUrl(kind, 'it is not of the form broker:https://HOST:PORT/TENANT/KEY');
+}
+
+/** The access that this URL means; shared with everybody in this process who gives the same. */
+export function holdBrokerAccess(url: KeyUrl, { clock, random }: KeySourceContext): AccessHold {
+  const { origin, tenant, key } = brokerPlaceOf(url);
+  const option = (name: string): string | undefined => url.options.get(name);
+  const identity = option('identity');
+  const brokerId = identity === undefined ? undefined : parseBrokerId(identity);
+  const suite = suiteOf(url);
+  const [technology, tpm, authorityFile] = [option('evidence'), option('tpm'), option('ca-file')];
+  const name = JSON.stringify([
+    origin,
+    tenant,
+    key,
+    brokerId && toHex(brokerId),
+    suite,
+    technology,
+    tpm,
+    authorityFile,
+  ]);
+  return holdAccess(name, () => {
+    const authority = authorityFile === undefined ? undefined : readSecretText(authorityFile, 'certificate authority');
+    return new BrokerAccess({
+      client: new BrokerClient({ url: origin, trust: { authority }, brokerId, clock, random }),
+      source: () =>
+        detectSource({
+          ...(technology === undefined ? {} : { technology }),
+          ...(tpm === undefined ? {} : { tpm }),
+        }),
+      ...{ tenant, key, suite, clock },
+    });
+  });
+}
+
+function suiteOf(url: KeyUrl): EnvelopeSuite | undefined {
+  const text = url.options.get('suite');
+  const suite = envelopeSuites.find((known) => known === text);
+  if (text === undefined || suite !== undefined) return suite;
+  throw invalidKeyUrl(
+    url.kind,
+    `there is no suite ${JSON.stringify(text)}`,
+    `Suites are ${envelopeSuites.join(', ')}.`,
+  );
+}
