@@ -65,7 +65,8 @@ export function decodeAnchorFile(file: Uint8Array, volumeId: Uint8Array): Decode
   return { held, isHalfDamaged: slots.includes('damaged') };
 }
 
-function decodeSlot(bytes: Uint8Array, index: number, volumeId: Uint8Array): AnchorSlot | 'empty' | 'damaged' {
+/** Slot `index` alone: for an anchor that learns from elsewhere which of the two holds. */
+export function decodeSlot(bytes: Uint8Array, index: number, volumeId: Uint8Array): AnchorSlot | 'empty' | 'damaged' {
   if (bytes.every((byte) => byte === 0)) return 'empty';
   const checked = bytes.subarray(0, checkedBytes);
   if (!equalBytes(sha256(checked), bytes.subarray(checkedBytes))) return 'damaged';

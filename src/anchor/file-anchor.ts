@@ -8,10 +8,9 @@
 import { systemClock } from '../lib/clock.ts';
 import type { Clock } from '../lib/clock.ts';
 import { assert } from '../lib/assert.ts';
-import { CaissonError, isCaissonError } from '../lib/errors.ts';
-import * as limits from '../lib/limits.ts';
+import { isCaissonError } from '../lib/errors.ts';
 import { Region } from '../lib/region.ts';
-import type { FileHandle, FileLock, FileSystem } from '../store/file-system.ts';
+import type { FileHandle, FileSystem } from '../store/file-system.ts';
 import type { Anchor, AnchorState } from './anchor.ts';
 import {
   anchorFileBytes,
@@ -24,6 +23,7 @@ import {
 } from './anchor-format.ts';
 import type { AnchorSlot, DecodedAnchor } from './anchor-format.ts';
 import { checkAdvance } from './anchor-order.ts';
+import { VolumeLock } from './volume-lock.ts';
 
 /** `folder` is an absolute path; it is made when it is missing. */
 export async function openFileAnchor(
@@ -39,17 +39,15 @@ class FileAnchor implements Anchor {
   readonly describe: string;
   readonly #fileSystem: FileSystem;
   readonly #folder: string;
-  readonly #clock: Clock;
+  readonly #lock: VolumeLock;
   /** Volume -> the counter that this process synced; anything else in the file may be another's unsynced write. */
   readonly #durableCounters = new Map<string, number>();
-  /** Volume -> its last change in this process: they queue here, so that only other processes are polled for. */
-  readonly #changes = new Map<string, Promise<unknown>>();
 
   constructor(fileSystem: FileSystem, folder: string, clock: Clock) {
     this.describe = `Shows when an old copy of the store is put back, as long as ${folder} is not put back with it; no protection against whoever can write into that folder.`;
     this.#fileSystem = fileSystem;
     this.#folder = folder;
-    this.#clock = clock;
+    this.#lock = new VolumeLock(fileSystem, clock);
   }
 
   async read(volumeId: Uint8Array): Promise<AnchorState | undefined> {
@@ -134,44 +132,8 @@ class FileAnchor implements Anchor {
     await file.close();
   }
 
-  async #exclusively<T>(name: string, operation: () => Promise<T>): Promise<T> {
-    const previous = this.#changes.get(name) ?? Promise.resolve();
-    const ours = previous.catch(() => undefined).then(() => this.#locked(name, operation));
-    this.#changes.set(name, ours);
-    try {
-      return await ours;
-    } finally {
-      if (this.#changes.get(name) === ours) this.#changes.delete(name);
-    }
-  }
-
-  async #locked<T>(name: string, operation: () => Promise<T>): Promise<T> {
-    const lock = await this.#waitForLock(this.#lockPath(name));
-    try {
-      return await operation();
-    } finally {
-      await lock.release();
-    }
-  }
-
-  async #waitForLock(path: string): Promise<FileLock> {
-    const deadline = this.#clock.monotonic() + limits.anchorLockWaitMillisecondsMax;
-    for (;;) {
-      const lock = await this.#fileSystem.lock(path);
-      if (lock !== undefined) return lock;
-      if (this.#clock.monotonic() >= deadline) {
-        throw new CaissonError(
-          'transient',
-          'timeout',
-          `another process holds ${path} for more than ${limits.anchorLockWaitMillisecondsMax} ms`,
-          {
-            remedy: 'Look for a process that is stopped or stuck while it advances the anchor of this volume.',
-            details: { path, limitMilliseconds: limits.anchorLockWaitMillisecondsMax },
-          },
-        );
-      }
-      await new Promise<void>((resolve) => this.#clock.after(limits.anchorLockRetryMilliseconds, resolve));
-    }
+  #exclusively<T>(name: string, operation: () => Promise<T>): Promise<T> {
+    return this.#lock.exclusively(this.#lockPath(name), operation);
   }
 
   #path(name: string): string {
