@@ -24,11 +24,17 @@ export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
 }
 
 async function openPolicies(): Promise<PolicyTools> {
-  const [{ openPolicyTools }, { verifiers }] = await Promise.all([
+  const [{ openPolicyTools }, { verifiers }, { offlineBundle }] = await Promise.all([
     import('./policy-tools.ts'),
     import('./attest/verifiers.ts'),
+    import('./collateral/offline-bundle.ts'),
   ]);
-  return openPolicyTools({ verifiers, now: () => systemClock.wall(), exampleFolder: exampleFolder() });
+  return openPolicyTools({
+    verifiers,
+    openBundle: offlineBundle,
+    now: () => systemClock.wall(),
+    exampleFolder: exampleFolder(),
+  });
 }
 
 /** deploy/policies lies beside src/ and beside dist/ alike. */

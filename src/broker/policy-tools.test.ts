@@ -291,7 +291,9 @@ function setUp(
       },
     ]),
   );
-  const openBundle = (bytes: Uint8Array) => ({ get: async () => ({ bytes, obtainedAt: 7 }) });
+  const openBundle = async (path: string) => ({
+    get: async () => ({ bytes: new Uint8Array(fs.readFileSync(path)), obtainedAt: 7 }),
+  });
   return {
     tools: openPolicyTools({ verifiers, openBundle, now: () => now, exampleFolder: folder }),
     folder,

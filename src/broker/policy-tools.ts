@@ -37,8 +37,8 @@ const readPieceBytes = 64 * 1024;
 
 export interface PolicyToolsParts {
   readonly verifiers: ReadonlyMap<Technology, Verifier>;
-  /** Undefined where this build reads no bundles. */
-  readonly openBundle?: (bytes: Uint8Array, file: string) => CollateralSource;
+  /** Collateral of a bundle, or of a folder of them. */
+  readonly openBundle: (path: string) => Promise<CollateralSource>;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Of the policies that come with Caisson. */
@@ -176,16 +176,11 @@ class PolicyRunner {
     const verifier = this.#parts.verifiers.get(this.#technology(evidence.technology));
     return await verifier!.verify(evidence, {
       now,
-      collateral: this.#collateral(files.collateralFile),
+      collateral:
+        files.collateralFile === undefined ? noCollateral : await this.#parts.openBundle(files.collateralFile),
       collateralAgeMax: policy.release.collateralAgeMillisecondsMax,
       extraRoots: files.rootFiles.flatMap((file) => rootsIn(file, evidence.technology)),
     });
-  }
-
-  #collateral(file: string | undefined): CollateralSource {
-    if (file === undefined) return noCollateral;
-    if (this.#parts.openBundle !== undefined) return this.#parts.openBundle(readFile(file), file);
-    throw new CaissonError('invalid', 'unsupported', 'this build reads no bundles of collateral');
   }
 
   #policy(file: string, referenceFiles: readonly string[]): Policy {

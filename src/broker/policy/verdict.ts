@@ -29,17 +29,26 @@ export interface Verdict {
   readonly conditions: readonly RuleOutcome[];
 }
 
-/**
- * The outcomes that refused: of conditions, and of the profile that came closest: of the evidence's own
- * technology if there is one, with the fewest failures, the first of equal ones.
- */
+/** The outcomes that refused: of conditions, and of the profile that came closest. */
 export function failures(verdict: Verdict): readonly RuleOutcome[] {
   if (verdict.allowed) return [];
-  const failed = (rules: readonly RuleOutcome[]): RuleOutcome[] => rules.filter(({ outcome }) => outcome === 'fail');
+  const closest = verdict.profile === undefined ? closestProfile(verdict) : undefined;
+  return [...failed(closest?.rules ?? []), ...failed(verdict.conditions)];
+}
+
+/**
+ * The profile that allowed, or else came closest: of the evidence's own technology if there is one, with the
+ * fewest failures, the first of equal ones.
+ */
+export function closestProfile(verdict: Verdict): ProfileVerdict | undefined {
   const isForeign = ({ profile, rules }: ProfileVerdict): boolean =>
     rules[0]?.rule === `profiles.${profile}.technology`;
+  const allowing = verdict.profiles.find(({ profile }) => profile === verdict.profile);
   const own = verdict.profiles.filter((profile) => !isForeign(profile));
-  const candidates = (own.length > 0 ? own : verdict.profiles).map(({ rules }) => failed(rules));
-  const closest = candidates.toSorted((left, right) => left.length - right.length)[0];
-  return [...(verdict.profile === undefined ? (closest ?? []) : []), ...failed(verdict.conditions)];
+  const candidates = own.length > 0 ? own : verdict.profiles;
+  return allowing ?? candidates.toSorted((left, right) => failed(left.rules).length - failed(right.rules).length)[0];
+}
+
+function failed(rules: readonly RuleOutcome[]): readonly RuleOutcome[] {
+  return rules.filter(({ outcome }) => outcome === 'fail');
 }
