@@ -15,7 +15,7 @@ import { toHex } from '../lib/hex.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretFile } from './secret-file.ts';
 import { serviceAway, serviceRefuses, wrongWrap } from './service-errors.ts';
 import { answeredObject, askService, requireTls, serviceUrl } from './service-http.ts';
@@ -166,8 +166,8 @@ function refusalIn({ body }: ServiceAnswer): { readonly code: string; readonly m
   try {
     const fields = JSON.parse(new TextDecoder().decode(body)) as Fields;
     const text = (name: string): string => (typeof fields[name] === 'string' ? fields[name] : '');
-    const message = (text('message') || text('Message')).replaceAll(/\p{Cc}+/gu, ' ').slice(0, 300);
-    return { code: text('__type').replace(/^.*#/, '').slice(0, 100), message };
+    const message = (text('message') || text('Message')).replaceAll(/\p{Cc}+/gu, ' ').substring(0, 300);
+    return { code: text('__type').replace(/^.*#/, '').substring(0, 100), message };
   } catch {
     return { code: '', message: '' };
   }

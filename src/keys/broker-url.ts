@@ -9,7 +9,7 @@ import { envelopeSuites } from '../wire/envelope-suites.ts';
 import type { EnvelopeSuite } from '../wire/envelope-suites.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretText } from './secret-file.ts';
 
 export interface BrokerPlace {

@@ -10,7 +10,7 @@ import type { ReleasedKey } from '../broker-client/broker-access.ts';
 import { brokerPlaceOf, holdBrokerAccess } from './broker-url.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { serviceAway, wrongWrap } from './service-errors.ts';
 import { invalidParameters, wrappedKeySource } from './wrapped-key.ts';
 

@@ -47,7 +47,7 @@ export function parseKeyUrl(text: string): KeyUrl {
     );
   }
   if (text.includes('#')) throw invalidKeyUrl(kind, 'it has a fragment (#…)');
-  const [body = '', query, ...rest] = text.slice(kind.length + 1).split('?');
+  const [body = '', query, ...rest] = text.substring(kind.length + 1).split('?');
   if (rest.length > 0) throw invalidKeyUrl(kind, 'it has two question marks');
   if (/\/\/[^/]*@/.test(body)) throw invalidKeyUrl(kind, 'it must not hold a user name or a password', secretRemedy);
   return { kind, text, body, options: parseOptions(kind, query) };
@@ -78,7 +78,7 @@ function parseOptions(kind: ServiceKeyKind, query: string | undefined): Readonly
   const options = new Map<string, string>();
   for (const pair of query === undefined ? [] : query.split('&')) {
     const equals = pair.indexOf('=');
-    const name = equals < 0 ? pair : pair.slice(0, equals);
+    const name = equals < 0 ? pair : pair.substring(0, equals);
     if (secretName.test(name)) throw invalidKeyUrl(kind, `a URL holds no secret such as ${name}`, secretRemedy);
     if (!optionNames[kind].includes(name)) {
       throw invalidKeyUrl(
@@ -87,7 +87,7 @@ function parseOptions(kind: ServiceKeyKind, query: string | undefined): Readonly
         `Options of ${kind} are ${optionNames[kind].join(', ')}.`,
       );
     }
-    const value = percentDecoded(kind, equals < 0 ? '' : pair.slice(equals + 1));
+    const value = percentDecoded(kind, equals < 0 ? '' : pair.substring(equals + 1));
     if (value === '') throw invalidKeyUrl(kind, `the option ${name} is empty`);
     if (options.has(name)) throw invalidKeyUrl(kind, `the option ${name} is given twice`);
     if (/\p{Cc}/u.test(value)) throw invalidKeyUrl(kind, `the option ${name} holds a control character`);

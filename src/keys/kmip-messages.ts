@@ -137,7 +137,7 @@ function payloadOf(answer: Uint8Array, operation: Operation): readonly TtlvItem[
 function refusalIn(item: readonly TtlvItem[]): KmipRefusal {
   const reason = item.find(({ tag }) => tag === Tag.resultReason);
   const message = item.find(({ tag }) => tag === Tag.resultMessage);
-  const text = message?.type === 'text' ? message.value.replaceAll(/\p{Cc}+/gu, ' ').slice(0, 300) : '';
+  const text = message?.type === 'text' ? message.value.replaceAll(/\p{Cc}+/gu, ' ').substring(0, 300) : '';
   return new KmipRefusal(reason?.type === 'enumeration' ? reason.value : 0, text);
 }
 

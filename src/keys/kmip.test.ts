@@ -205,7 +205,7 @@ describe('ttlv', () => {
       '420020000000000400000000',
       '4200200b0000000400000000',
       '42002001ffffffff',
-      `${'42002001'}${'0000000c'}42002002000000040000000800000000`,
+      '420020010000000c42002002000000040000000800000000',
     ];
     for (const hex of broken) assert.throws(() => decodeTtlv(Buffer.from(hex, 'hex')), { code: 'format-invalid' }, hex);
   });

@@ -12,7 +12,7 @@ import { invalidKeyUrl, requiredOption } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
 import { decodeCreated, decodeKey, encodeCreate, encodeGet, KmipRefusal, ResultReason } from './kmip-messages.ts';
 import { ttlvHeadBytes, ttlvLengthOf } from './kmip-ttlv.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretFile } from './secret-file.ts';
 import { serviceAway, serviceRefuses, wrongWrap } from './service-errors.ts';
 import { invalidParameters, useText, wrappedKeySource } from './wrapped-key.ts';
@@ -64,7 +64,7 @@ class KmipServer {
     this.#clock = clock;
     this.#host = host;
     this.#port = Number(port ?? portDefault);
-    this.address = `${url.body.replace(/^\/\//, '')}`;
+    this.address = url.body.replace(/^\/\//, '');
   }
 
   async ask<Value>(request: Uint8Array, decode: (answer: Uint8Array) => Value): Promise<Value> {

@@ -2,20 +2,10 @@
  * From the URL of a key source to the source, for a volume and for a broker alike. Each kind is loaded when it
  * is first asked for. Making a source asks nobody yet: services are reached by `enroll` and `derive`.
  */
-import type { Clock } from '../lib/clock.ts';
 import { CaissonError } from '../lib/errors.ts';
-import type { Environment } from '../lib/folders.ts';
-import type { Random } from '../lib/random.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { parseKeyUrl } from './key-url.ts';
 import type { HeldKeySource } from './key-source.ts';
-
-/** What a source may use of the process that opens it. */
-export interface KeySourceContext {
-  /** Its waits keep the process alive: `patientClock`. */
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly environment: Environment;
-}
 
 export async function openKeySource(text: string, context: KeySourceContext): Promise<HeldKeySource> {
   const url = parseKeyUrl(text);
@@ -34,7 +24,7 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
       return (await import('./kmip.ts')).createKmipSource(url, context);
     case 'broker':
       return (await import('./broker.ts')).createBrokerSource(url, context);
-    default:
+    case 'kbs':
       throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
         remedy: 'Use another kind of key.',
       });

@@ -22,7 +22,7 @@ export function parsePkcs11Uri(url: KeyUrl): Pkcs11Uri {
   const attributes = new Map<string, string>();
   for (const pair of url.body === '' ? [] : url.body.split(';')) {
     const equals = pair.indexOf('=');
-    const name = equals < 0 ? pair : pair.slice(0, equals);
+    const name = equals < 0 ? pair : pair.substring(0, equals);
     if (!attributeNames.includes(name)) {
       throw invalidKeyUrl(
         'pkcs11',
@@ -32,7 +32,7 @@ export function parsePkcs11Uri(url: KeyUrl): Pkcs11Uri {
     }
     if (attributes.has(name)) throw invalidKeyUrl('pkcs11', `the attribute ${name} is given twice`);
     if (equals < 0 || equals === pair.length - 1) throw invalidKeyUrl('pkcs11', `the attribute ${name} is empty`);
-    attributes.set(name, pair.slice(equals + 1));
+    attributes.set(name, pair.substring(equals + 1));
   }
   const text = (name: string): string | undefined => {
     const value = attributes.get(name);
@@ -79,7 +79,7 @@ function slotOf(text: string | undefined): number | undefined {
 function percentDecodedBytes(text: string): Uint8Array {
   if (!/^(%[0-9A-Fa-f]{2}|[^%])+$/.test(text)) throw invalidKeyUrl('pkcs11', 'id is not percent-encoded');
   return Uint8Array.from(text.match(/%..|[^%]/g) ?? [], (part) =>
-    part.startsWith('%') ? Number.parseInt(part.slice(1), 16) : part.charCodeAt(0),
+    part.startsWith('%') ? Number.parseInt(part.substring(1), 16) : part.charCodeAt(0),
   );
 }
 

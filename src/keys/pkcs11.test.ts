@@ -152,7 +152,7 @@ describe('pkcs11 URIs', () => {
     for (const text of [
       'token=a;object=b',
       `token=a${rest}`,
-      `${rest}`,
+      rest,
       `object=b;object=c${rest}`,
       `object=${rest}`,
       `objekt=b${rest}`,

@@ -13,7 +13,7 @@ import { openPkcs11Module, Pkcs11Failure, Pkcs11Result, TokenFlag } from '../sys
 import type { TokenInfo, TokenModule, TokenSession } from '../sys/pkcs11.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { parsePkcs11Uri } from './pkcs11-uri.ts';
 import type { Pkcs11Uri } from './pkcs11-uri.ts';
 import { readSecretText } from './secret-file.ts';
@@ -113,7 +113,7 @@ function oneToken({ token, slot }: Pkcs11Uri, tokens: readonly TokenInfo[]): Tok
     throw serviceRefuses('pkcs11', `${found.length} tokens fit the URL`, 'Add serial=… of the one that is meant.');
   }
   throw serviceAway('pkcs11', 'no token that is present fits the URL', {
-    remedy: `Check token=… and whether the token is plugged in; present are: ${seen.slice(0, 8).join(', ') || 'none'}.`,
+    remedy: `Check token=… and whether the token is plugged in; present are: ${seen.toSpliced(8).join(', ') || 'none'}.`,
   });
 }
 

@@ -26,7 +26,7 @@ export function exchangeKeyOf(advertisement: Fields, thumbprint: string): Point 
     const present = keys.filter((key) => hasUse(key, 'verify')).map(thumbprintOf);
     throw serviceRefuses(
       'tang',
-      `it does not advertise a signing key ${thumbprint}, but ${present.slice(0, 4).join(', ') || 'none'}`,
+      `it does not advertise a signing key ${thumbprint}, but ${present.toSpliced(4).join(', ') || 'none'}`,
       'If its keys were rotated, take the new thumbprint (tang-show-keys on the server) and add a key with it.',
     );
   }

@@ -15,7 +15,7 @@ import type { Random } from '../lib/random.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import { invalidKeyUrl, requiredOption } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretFile } from './secret-file.ts';
 import { serviceAway, serviceRefuses, wrongWrap } from './service-errors.ts';
 import { answeredObject, askService, serviceUrl } from './service-http.ts';

@@ -35,7 +35,7 @@ import type { PcrBankSelection } from '../wire/tpm/pcr-selection.ts';
 import type { HeldKeySource } from './key-source.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretText } from './secret-file.ts';
 import { serviceAway, serviceRefuses, wrongWrap } from './service-errors.ts';
 import {

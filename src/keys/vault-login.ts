@@ -217,7 +217,7 @@ export function faultsOf({ status, body }: ServiceAnswer): string {
       return texts
         .join('; ')
         .replaceAll(/\p{Cc}+/gu, ' ')
-        .slice(0, 300);
+        .substring(0, 300);
   } catch {
     // No JSON: the status has to do.
   }

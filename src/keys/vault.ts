@@ -7,7 +7,7 @@ import type { CaissonError } from '../lib/errors.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
-import type { KeySourceContext } from './open-key-source.ts';
+import type { KeySourceContext } from './key-source-context.ts';
 import { serviceAway, serviceRefuses, wrongWrap } from './service-errors.ts';
 import { answeredObject, requireTls, serviceUrl } from './service-http.ts';
 import type { ServiceAnswer } from './service-http.ts';
@@ -27,7 +27,7 @@ interface TransitKey {
 export function createVaultSource(url: KeyUrl, { clock, random, environment }: KeySourceContext): HeldKeySource {
   const address = serviceUrl('vault', url.body);
   requireTls('vault', address);
-  const path = address.pathname.slice(1);
+  const path = address.pathname.substring(1);
   const slash = path.lastIndexOf('/');
   if (slash < 1 || !isVaultPath(path))
     throw invalidKeyUrl('vault', 'it names no key of a transit engine', 'Write vault:https://host:8200/transit/KEY.');
@@ -35,7 +35,7 @@ export function createVaultSource(url: KeyUrl, { clock, random, environment }: K
   const login = new VaultLogin(url, server, environment);
   if (login.method === 'cert' && address.protocol !== 'https:')
     throw invalidKeyUrl('vault', 'a login by certificate needs https://');
-  const key = { server, login, mount: path.slice(0, slash), name: path.slice(slash + 1) };
+  const key = { server, login, mount: path.substring(0, slash), name: path.substring(slash + 1) };
   return wrappedKeySource(
     {
       kind: 'vault',

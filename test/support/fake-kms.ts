@@ -133,7 +133,11 @@ export class FakeKms {
     if (key === undefined) throw new Refusal('NotFoundException', `Alias ${keyId} is not found.`);
     const context = fields['EncryptionContext'] as Record<string, string>;
     this.contexts.push(context);
-    return { key, keyId, aad: Buffer.from(JSON.stringify(Object.entries(context).sort())) };
+    return {
+      key,
+      keyId,
+      aad: Buffer.from(JSON.stringify(Object.entries(context).sort(([left], [right]) => (left < right ? -1 : 1)))),
+    };
   }
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemRandom } from '../../src/crypto/random.ts';
 import type { HeldKeySource } from '../../src/keys/key-source.ts';
-import type { KeySourceContext } from '../../src/keys/open-key-source.ts';
+import type { KeySourceContext } from '../../src/keys/key-source-context.ts';
 import { patientClock } from '../../src/lib/clock.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 
