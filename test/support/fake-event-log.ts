@@ -7,18 +7,25 @@ export interface FakeLogEvent {
   readonly type: number;
   readonly data: Uint8Array;
   /** Those of `data` where they are left out. */
-  readonly digests?: ReadonlyMap<string, Uint8Array>;
+  readonly digests?: Iterable<readonly [hash: string, digest: Uint8Array]>;
 }
 
-const algorithms = { sha256: 0x0b, sha384: 0x0c, sha512: 0x0d } as const;
+const algorithms = { sha1: 0x04, sha256: 0x0b, sha384: 0x0c, sha512: 0x0d } as const;
 const listed = ['sha256', 'sha384'] as const;
+const listedAlgorithms: readonly Algorithm[] = [
+  [algorithms.sha256, 32],
+  [algorithms.sha384, 48],
+];
 
-export function fakeEventLog(events: readonly FakeLogEvent[]): Uint8Array {
-  const header = new ByteWriter().bytes(new TextEncoder().encode('Spec ID Event03\0')).u32(0).u8(0).u8(2).u8(0).u8(2);
-  header.u32(listed.length);
-  for (const name of listed) header.u16(algorithms[name]).u16(createHash(name).digest().length);
-  header.u8(0);
-  const log = new ByteWriter().u32(0).u32(3).zeros(20).block(header.finish());
+/** Identifier and bytes of a digest. */
+type Algorithm = readonly [id: number, digestBytes: number];
+
+export function fakeEventLog(events: readonly FakeLogEvent[], header = listedAlgorithms): Uint8Array {
+  const first = new ByteWriter().bytes(new TextEncoder().encode('Spec ID Event03\0')).u32(0).u8(0).u8(2).u8(0).u8(2);
+  first.u32(header.length);
+  for (const [id, digestBytes] of header) first.u16(id).u16(digestBytes);
+  first.u8(0);
+  const log = new ByteWriter().u32(0).u32(3).zeros(20).block(first.finish());
   for (const event of events) writeEvent(log, event);
   return Uint8Array.from(log.finish());
 }
@@ -31,8 +38,8 @@ export function fakeVariable(name: string, ...value: readonly number[]): Uint8Ar
 }
 
 function writeEvent(log: ByteWriter, { register, type, data, digests }: FakeLogEvent): void {
-  const all = digests ?? new Map(listed.map((name) => [name, createHash(name).update(data).digest()]));
-  log.u32(register).u32(type).u32(all.size);
+  const all = [...(digests ?? listed.map((name) => [name, createHash(name).update(data).digest()] as const))];
+  log.u32(register).u32(type).u32(all.length);
   for (const [name, digest] of all) log.u16(algorithms[name as keyof typeof algorithms]).bytes(digest);
   log.block(data);
 }

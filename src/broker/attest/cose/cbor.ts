@@ -71,7 +71,6 @@ function checkShape(bytes: Uint8Array, what: string, tags: readonly number[]): v
       case majorTypes.tag:
         if (head.major === majorTypes.tag && !tags.includes(head.value))
           throw invalid(what, `there is a tag ${head.value}`);
-        if (head.major !== majorTypes.tag && head.value > bytes.length - at) throw invalid(what, 'it is cut off');
         if (levels.length > cborDepthMax) throw invalid(what, `it has more than ${cborDepthMax} levels`);
         levels.push({
           left: head.major === majorTypes.tag ? 1 : head.major === majorTypes.map ? head.value * 2 : head.value,

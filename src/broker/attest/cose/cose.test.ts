@@ -28,7 +28,9 @@ test('values of the kinds that evidence has', () => {
 });
 
 const wrong: Readonly<Record<string, string>> = {
-  'nothing at all': '',
+  'nothing at all, as if cut off': '',
+  'a number cut off': '19ff',
+  'false in two bytes': 'f814',
   'bytes after the end': '0101',
   'an indefinite list': '9f01ff',
   'an indefinite text': '7f6161ff',
@@ -53,7 +55,20 @@ const wrong: Readonly<Record<string, string>> = {
 };
 
 for (const [name, hex] of Object.entries(wrong))
-  test(`cbor: ${name}`, () => assert.throws(() => decodeCbor(bytes(hex), 'it', [18]), refuses('cbor')));
+  test(`cbor: ${name}`, () =>
+    assert.throws(
+      () => decodeCbor(bytes(hex), 'it', [18]),
+      (error) => {
+        assert.ok(refuses('cbor')(error));
+        // Keys that are there twice are the decoder's to find; all else is found before it sees the bytes.
+        assert.equal(
+          error instanceof Error && error.cause !== undefined,
+          name === 'a key twice' || name.endsWith('UTF-8'),
+        );
+        if (name.endsWith('cut off')) assert.match(String(error), /it is cut off$/);
+        return true;
+      },
+    ));
 
 test('cbor: levels and items have a bound', () => {
   const nested = (levels: number): Uint8Array => Uint8Array.of(...new Uint8Array(levels).fill(0x81), 0);

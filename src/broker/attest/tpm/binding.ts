@@ -4,7 +4,7 @@
  */
 import type { KeyObject } from 'node:crypto';
 import { equalBytes } from '../../../crypto/digest.ts';
-import { CaissonError } from '../../../lib/errors.ts';
+import { assert } from '../../../lib/assert.ts';
 import { parseDer, contextTag } from '../../../wire/der.ts';
 import { evidenceInvalid, type Evidence } from '../../../wire/evidence.ts';
 import { rootName, spkiOf, trustedRoots, type TrustedRoots } from '../trusted-roots.ts';
@@ -104,7 +104,7 @@ function verifyAkCertificate(
   context: VerifyContext,
 ): string {
   const [leaf, ...intermediates] = splitDer(bytes, 'evidence');
-  if (leaf === undefined) throw evidenceInvalid('there is no certificate', { check: 'certificate-format' });
+  assert(leaf !== undefined, 'bytes that are there hold a certificate or are refused');
   const root = verifyChainTo(leaf, intermediates, roots, context);
   checkUsage(leaf, akUsage, 'ak-usage', leaf.allows('digitalSignature'));
   if (!leaf.publicKey.equals(attestationKey))
@@ -150,7 +150,6 @@ function readExtension<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof CaissonError && error.code !== 'format-invalid') throw error;
     throw evidenceInvalid('an extension of a certificate cannot be read', { check: 'certificate-format' }, error);
   }
 }

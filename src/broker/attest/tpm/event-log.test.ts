@@ -6,6 +6,7 @@ import { fakeTpmEvidence, sha256, sha384 } from '../../../../test/support/fake-t
 import { fakeEventLog, fakeVariable, type FakeLogEvent } from '../../../../test/support/fake-event-log.ts';
 import { isCaissonError } from '../../../lib/errors.ts';
 import { eventLogEventsMax } from '../../../lib/limits.ts';
+import { Algorithm, tpmHash } from '../../../wire/tpm/algorithms.ts';
 import { parseEventLog, replayedRegisters, secureBoot } from './event-log.ts';
 import { verifier } from './verifier.ts';
 
@@ -63,6 +64,8 @@ test('secure boot is told from register 7, when the log accounts for it and says
   assert.equal(told([variable('SecureBoot', 0)]), false);
   assert.equal(told([variable('SecureBoot')]), false);
   assert.equal(told([variable('SecureBoot', 1, 1)]), undefined);
+  const cutOff = fakeVariable('SecureBoot').with(24, 2);
+  assert.equal(told([{ ...variable('SecureBoot'), data: cutOff }]), undefined);
   assert.equal(told([variable('SecureBoot', 1)], new Uint8Array(32)), undefined);
   assert.equal(told([variable('SecureBoot', 1), variable('SecureBoot', 0)]), undefined);
   assert.equal(told([variable('PK', 1)]), undefined);
@@ -101,10 +104,40 @@ test('event-log-form: cut off, another header, unknown digests, too many events'
     () => parseEventLog(fakeEventLog([{ register: 1, type: 1, data: secureOn, digests: unknown }])),
     invalid,
   );
+  const twice = ['sha256', 'sha256'].map((name) => [name, new Uint8Array(32)] as const);
+  assert.throws(() => parseEventLog(fakeEventLog([{ register: 1, type: 1, data: secureOn, digests: twice }])), invalid);
+  assert.throws(() => parseEventLog(right.with(28, right[28]! - 1)), invalid);
   const empty = { register: 1, type: 1, data: new Uint8Array(0), digests: new Map() };
   const many = Array.from({ length: eventLogEventsMax + 1 }, () => empty);
   assert.equal(parseEventLog(fakeEventLog(many.toSpliced(0, 1))).length, eventLogEventsMax);
   assert.throws(() => parseEventLog(fakeEventLog(many)), invalid);
+});
+
+test('event-log-form: the header lists one to eight algorithms, each once and with its length', () => {
+  const invalid = (error: unknown): boolean => isCaissonError(error, 'evidence-invalid');
+  const unknown = (count: number) => Array.from({ length: count }, (_, index) => [0x1000 + index, 20] as const);
+  parseEventLog(fakeEventLog([], unknown(8)));
+  assert.throws(() => parseEventLog(fakeEventLog([], unknown(9))), invalid);
+  assert.throws(() => parseEventLog(fakeEventLog([], [])), invalid);
+  assert.throws(() => parseEventLog(fakeEventLog([], [[0x0b, 20]])), invalid);
+  const [one] = unknown(1);
+  assert.throws(() => parseEventLog(fakeEventLog([], [one!, one!])), invalid);
+});
+
+test('a register is not accounted for where a digest of its bank is missing, nor in a weak bank', () => {
+  const digest = createHash('sha384').update('x').digest();
+  const partial: FakeLogEvent = { register: 7, type: 1, data: secureOn, digests: new Map([['sha384', digest]]) };
+  const whole: FakeLogEvent = { register: 7, type: 1, data: secureOn };
+  const log = parseEventLog(fakeEventLog([whole, partial]));
+  const value = replay([whole], 7);
+  assert.deepEqual(replayedRegisters(log, [{ hash: sha256, index: 7, value }]), []);
+
+  const sha1 = tpmHash(Algorithm.sha1)!;
+  const weakDigest = createHash('sha1').update('x').digest();
+  const weak: FakeLogEvent = { register: 7, type: 1, data: secureOn, digests: new Map([['sha1', weakDigest]]) };
+  const weakLog = parseEventLog(fakeEventLog([weak], [[0x04, 20]]));
+  const weakValue = createHash('sha1').update(new Uint8Array(20)).update(weakDigest).digest();
+  assert.deepEqual(replayedRegisters(weakLog, [{ hash: sha1, index: 7, value: weakValue }]), []);
 });
 
 /** A log that ends after a whole event is a log. */

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { equalBytes } from '../../../crypto/digest.ts';
 import { ByteReader } from '../../../lib/byte-codec.ts';
-import { CaissonError } from '../../../lib/errors.ts';
+import { isCaissonError } from '../../../lib/errors.ts';
 import { eventLogEventsMax } from '../../../lib/limits.ts';
 import { evidenceInvalid } from '../../../wire/evidence.ts';
 import { tpmHash, type TpmHash } from '../../../wire/tpm/algorithms.ts';
@@ -29,7 +29,6 @@ const algorithmsMax = 8;
 const sha1Bytes = 20;
 /** EFI_GLOBAL_VARIABLE, as it lies in memory. */
 const globalVariable = '61dfe48bca93d211aa0d00e098032b8c';
-const variableNameCharactersMax = 256;
 
 /** `evidence-invalid` for anything that is not such a log to its last byte. */
 export function parseEventLog(bytes: Uint8Array): readonly LogEvent[] {
@@ -43,8 +42,7 @@ export function parseEventLog(bytes: Uint8Array): readonly LogEvent[] {
     }
     return events;
   } catch (error) {
-    if (!(error instanceof CaissonError) || error.code !== 'format-invalid') throw error;
-    throw evidenceInvalid(error.message, { check: 'event-log-form' });
+    throw isCaissonError(error, 'format-invalid') ? evidenceInvalid(error.message, { check: 'event-log-form' }) : error;
   }
 }
 
@@ -109,17 +107,17 @@ function readEvent(reader: ByteReader, digestSizes: ReadonlyMap<number, number>,
   if (register >= registersMax) throw reader.invalid(`an event extends register ${register}`);
   const type = reader.u32();
   const count = reader.count(2);
-  if (count > digestSizes.size) throw reader.invalid('an event has more digests than there are algorithms');
+  const ids = new Set<number>();
   const digests = new Map<string, Uint8Array>();
   for (let index = 0; index < count; index++) {
     const id = reader.u16();
     const digestBytes = digestSizes.get(id);
     if (digestBytes === undefined) throw reader.invalid(`an event has a digest of algorithm ${id}`);
+    if (ids.has(id)) throw reader.invalid('an event has two digests of one algorithm');
+    ids.add(id);
     const digest = reader.bytes(digestBytes);
-    const name = tpmHash(id)?.name;
-    if (name === undefined) continue;
-    if (digests.has(name)) throw reader.invalid('an event has a digest twice');
-    digests.set(name, digest);
+    const hash = tpmHash(id);
+    if (hash !== undefined) digests.set(hash.name, digest);
   }
   return { register, type, digests, data: reader.block(bytesMax) };
 }
@@ -148,7 +146,7 @@ function secureBootVariable(data: Uint8Array): boolean | undefined {
     const vendor = Buffer.from(reader.bytes(16)).toString('hex');
     const nameCharacters = reader.u64();
     const valueBytes = reader.u64();
-    if (nameCharacters > variableNameCharactersMax || valueBytes > 1) return undefined;
+    if (valueBytes > 1) return undefined;
     const name = Buffer.from(reader.bytes(nameCharacters * 2)).toString('utf16le');
     // Firmware that knows no secure boot measures the name with no value.
     const isOn = valueBytes === 1 && reader.u8() === 1;
