@@ -44,6 +44,7 @@ export type Certification =
       readonly ppid: Uint8Array;
       readonly cpuSvn: Uint8Array;
       readonly pceSvn: Uint8Array;
+      /** Type 1 does not have it: zeros, as on every platform there is. */
       readonly pceId: Uint8Array;
     };
 
@@ -197,7 +198,7 @@ function readCertification(type: number, bytes: Uint8Array): Certification {
   const ppid = reader.bytes(length);
   const cpuSvn = reader.bytes(16);
   const pceSvn = reader.bytes(2);
-  const pceId = reader.bytes(2);
+  const pceId = type === 1 ? new Uint8Array(2) : reader.bytes(2);
   reader.end();
   return { kind: 'ppid', ppid, cpuSvn, pceSvn, pceId };
 }

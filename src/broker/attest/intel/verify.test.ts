@@ -473,7 +473,8 @@ for (const [type, bytes] of [
   [3, 384],
 ] as const)
   test(`certification type ${type}: the certificate comes from collateral`, async () => {
-    const ids = [Buffer.alloc(bytes, 0xab), Buffer.alloc(16, 2), Buffer.from([13, 0]), Buffer.from([0, 0])];
+    const pceId = type === 1 ? [] : [Buffer.from([0, 0])];
+    const ids = [Buffer.alloc(bytes, 0xab), Buffer.alloc(16, 2), Buffer.from([13, 0]), ...pceId];
     const name = `intel/pck/${'0d'.repeat(16)}/${'02'.repeat(16)}/0d00/0000/${'ab'.repeat(bytes)}`;
     const evidence = intelEvidence('sgx', { certificationType: type, certification: Buffer.concat(ids) });
     const collateral = intelCollateral();

@@ -189,9 +189,8 @@ export function verifyChain(options: ChainOptions): VerifiedChain {
     if (path.length === chainCertificatesMax)
       throw untrusted(origin, 'certificate-path-length', 'a chain of certificates is too long');
     const issuer = issuerOf(certificate, path, options);
-    // RFC 5280, 4.2.1.9: the authorities that stand between this one and the leaf; self-issued ones do not count.
-    const below = path.filter((item, index) => index > 0 && Buffer.compare(item.subject, item.issuer) !== 0).length;
-    checkAuthority(issuer, below, origin);
+    // RFC 5280, 4.2.1.9: the authorities that stand between this one and the leaf.
+    checkAuthority(issuer, path.length - 1, origin);
     path.push(issuer);
   }
 }
@@ -199,15 +198,13 @@ export function verifyChain(options: ChainOptions): VerifiedChain {
 /** The issuer of `certificate`: a root before any other, and among several of one name the one whose key fits. */
 function issuerOf(certificate: Certificate, path: readonly Certificate[], options: ChainOptions): Certificate {
   const { origin, roots, intermediates } = options;
+  if (Buffer.compare(certificate.subject, certificate.issuer) === 0)
+    throw untrusted(origin, 'certificate-root', 'a chain of certificates ends in a root that is not trusted');
   const candidates = [...roots, ...intermediates].filter(
     (candidate) => Buffer.compare(candidate.subject, certificate.issuer) === 0 && !path.includes(candidate),
   );
-  if (candidates.length === 0) {
-    const isSelfIssued = Buffer.compare(certificate.subject, certificate.issuer) === 0;
-    throw isSelfIssued
-      ? untrusted(origin, 'certificate-root', 'a chain of certificates ends in a root that is not trusted')
-      : untrusted(origin, 'certificate-issuer', 'the issuer of a certificate is not among those given');
-  }
+  if (candidates.length === 0)
+    throw untrusted(origin, 'certificate-issuer', 'the issuer of a certificate is not among those given');
   const issuer = candidates.find((candidate) => isSignedBy(certificate, candidate));
   if (issuer !== undefined) return issuer;
   throw untrusted(origin, 'certificate-signature', 'the signature of a certificate does not hold');
