@@ -6,7 +6,11 @@ import { table } from '../output.ts';
 export const run: RunCommand = async (context, [technology]) => {
   const tools = await (await context.broker()).policies();
   const technologies = await tools.claims(technology);
-  context.output.result({ technologies }, () => technologies.map(textOf).join('\n\n'));
+  const listed = technologies.map(({ technology: name, claims }) => ({
+    technology: name,
+    claims: claims.map((claim) => ({ ...claim, bytes: claim.bytes ?? null })),
+  }));
+  context.output.result({ technologies: listed }, () => technologies.map(textOf).join('\n\n'));
 };
 
 function textOf({ technology, claims }: PolicyClaims): string {

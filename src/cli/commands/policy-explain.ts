@@ -10,7 +10,9 @@ import { cell, filesOf, outcomeTable } from '../policy-output.ts';
 export const run: RunCommand = async (context, [file = ''], options) => {
   const tools = await (await context.broker()).policies();
   const explanation = await tools.explain(requestOf(file, options));
-  context.output.result(explanation, () => textOf(explanation, options['claims'] === true));
+  context.output.result({ ...explanation, profile: explanation.profile ?? null }, () =>
+    textOf(explanation, options['claims'] === true),
+  );
   return explanation.allowed ? ExitCode.good : ExitCode.denied;
 };
 

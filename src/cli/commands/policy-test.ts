@@ -7,7 +7,8 @@ import { printable } from '../output.ts';
 export const run: RunCommand = async (context, places) => {
   const tools = await (await context.broker()).policies();
   const report = await tools.test(places.map((place) => resolve(place)));
-  context.output.result(report, () => {
+  const cases = report.cases.map((one) => ({ ...one, failure: one.failure ?? null }));
+  context.output.result({ ...report, cases }, () => {
     const lines = report.cases.map(({ file, line, name, failure }) =>
       failure === undefined ? `ok      ${name}` : `FAILED  ${name}\n        ${relative('', file)}:${line}: ${failure}`,
     );
