@@ -3,7 +3,8 @@
  * their values that a quote signs.
  *
  * Values lie in the order of the selection: banks as listed, within a bank ascending (Part 1, "PCR
- * Attribute Digest Computation"). A bank is listed once; a bitmap has 1 to 4 bytes.
+ * Attribute Digest Computation"). A bank is listed once, so that there are never more than there are
+ * hashes; a bitmap has 1 to 4 bytes.
  */
 import { createHash } from 'node:crypto';
 import { evidenceInvalid } from '../evidence.ts';
@@ -26,12 +27,10 @@ export interface PcrValue {
   readonly value: Uint8Array;
 }
 
-const banksMax = 16;
 const bitmapBytesMax = 4;
 
 export function readPcrSelection(reader: TpmReader): readonly PcrBankSelection[] {
   const count = reader.u32();
-  if (count > banksMax) throw reader.invalid(`a selection of ${count} banks exceeds ${banksMax}`);
   const banks: PcrBankSelection[] = [];
   for (let index = 0; index < count; index++) {
     const id = reader.u16();

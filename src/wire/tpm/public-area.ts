@@ -153,8 +153,7 @@ function readObject(reader: TpmReader, type: number): PublicArea['object'] {
       const symmetric = readSymmetric(reader);
       const scheme = readScheme(reader, [Algorithm.rsaSsa, Algorithm.rsaPss, Algorithm.rsaEs, Algorithm.oaep]);
       const keyBits = reader.u16();
-      if (keyBits === 0 || keyBits % 8 !== 0 || keyBits > rsaBitsMax)
-        throw reader.invalid(`an RSA key of ${keyBits} bits`);
+      if (keyBits === 0 || keyBits > rsaBitsMax) throw reader.invalid(`an RSA key of ${keyBits} bits`);
       const exponent = reader.u32();
       if (exponent !== 0 && (exponent < exponentMin || exponent % 2 === 0))
         throw reader.invalid(`an RSA key with the exponent ${exponent}`);

@@ -40,7 +40,7 @@ export function verifySignature(key: KeyObject, message: Uint8Array, signature: 
   if (!signature.hash.isStrong) return false;
   if (signature.scheme === 'ecdsa') {
     const length = scalarBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
-    if (key.asymmetricKeyType !== 'ec' || length === undefined) return false;
+    if (length === undefined) return false;
     const r = leftPadded(signature.r, length);
     const s = leftPadded(signature.s, length);
     if (r === undefined || s === undefined) return false;

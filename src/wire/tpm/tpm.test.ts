@@ -128,6 +128,49 @@ test('signatures of each scheme verify, and nothing else does', () => {
   }
 });
 
+test('a signature for another kind of key, or of numbers too large for it, is none', () => {
+  const message = Buffer.from('x');
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const raw = sign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  const right = { scheme: 'ecdsa', hash: sha256, r: raw.subarray(0, 32), s: raw.subarray(32) } as const;
+  assert.equal(verifySignature(publicKey, message, right), true);
+  const long = Uint8Array.of(1, ...raw.subarray(0, 32));
+  assert.equal(verifySignature(publicKey, message, { ...right, r: long }), false);
+  assert.equal(verifySignature(publicKey, message, { ...right, s: long }), false);
+  const ed25519 = generateKeyPairSync('ed25519');
+  const others = [ed25519.publicKey, generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey];
+  const rsa = { scheme: 'rsassa', hash: sha256, signature: raw } as const;
+  for (const key of others)
+    for (const signature of [right, rsa]) assert.equal(verifySignature(key, message, signature), false);
+  const unknownHash = Uint8Array.from(encodeSignature(right)).with(3, 0x77);
+  assert.throws(() => parseSignature(unknownHash), refused);
+});
+
+test('schemes with less and with more than a hash are read and written', () => {
+  const ecc = eccPublic();
+  const daa = { algorithm: Algorithm.ecDaa, hash: Algorithm.sha256, parameter: 7 };
+  const { n = '' } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
+  const modulus = Uint8Array.from(Buffer.from(n, 'base64url'));
+  const rsaEs = { algorithm: Algorithm.rsaEs, hash: 0 };
+  const objects: PublicArea['object'][] = [
+    { ...ecc.object, scheme: daa },
+    { type: 'rsa', symmetric: undefined, scheme: rsaEs, keyBits: 2048, exponent: 0, modulus },
+    {
+      type: 'keyed-hash',
+      scheme: { algorithm: Algorithm.xor, hash: 11, parameter: 0x22 },
+      unique: modulus.subarray(224),
+    },
+  ];
+  for (const object of objects) {
+    const bytes = encodePublic({ ...ecc, object });
+    assert.deepEqual(parsePublic(bytes).object, object);
+  }
+  // TPMT_RSA_SCHEME of RSAES is two bytes, of every other scheme four.
+  const withOaep = { ...objects[1]!, scheme: { algorithm: Algorithm.oaep, hash: 11 } } as PublicArea['object'];
+  const lengths = [objects[1]!, withOaep].map((object) => encodePublic({ ...ecc, object }).length);
+  assert.equal(lengths[1]! - lengths[0]!, 2);
+});
+
 test('a signature over SHA-1 is worth nothing', () => {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const message = Buffer.from('x');
@@ -188,6 +231,10 @@ test('a public area is refused with a byte too many, a foreign scheme, curve or 
   assert.throws(() => parsePublic(withObject({ curve: { ...tpmCurves[0]!, id: 0x10 } })), refused);
   assert.throws(() => parsePublic(withObject({ x: new Uint8Array(0) })), refused);
   assert.throws(() => parsePublic(withObject({ x: new Uint8Array(33) })), refused);
+  assert.throws(() => parsePublic(withObject({ y: new Uint8Array(0) })), refused);
+  const camellia = { algorithm: 0x0026, keyBits: 128, mode: Algorithm.cfb };
+  assert.throws(() => parsePublic(withObject({ symmetric: camellia })), refused);
+  assert.throws(() => parsePublic(encodePublic({ ...area, nameHash: { ...sha256, id: 0x7777 } })), refused);
   assert.throws(() => parsePublic(encodePublic({ ...area, policy: new Uint8Array(20) })), refused);
   assert.throws(() => publicKeyOf(parsePublic(withObject({ y: object.x }))), refused);
   assert.throws(() => publicKeyOf(sealed), refused);
@@ -204,6 +251,8 @@ test('an RSA modulus has the bits that it says, and an exponent that nobody chos
   assert.equal(publicKeyOf(parsePublic(rsa(2048, modulus))).asymmetricKeyDetails?.publicExponent, 65_537n);
   assert.throws(() => parsePublic(rsa(2048, modulus.subarray(1))), refused);
   assert.throws(() => parsePublic(rsa(2056, modulus)), refused);
+  assert.throws(() => parsePublic(rsa(2047, modulus)), refused);
+  assert.throws(() => parsePublic(rsa(0, new Uint8Array(0))), refused);
   assert.throws(() => parsePublic(rsa(2048, Uint8Array.from(modulus).with(0, 0x7f))), refused);
   parsePublic(rsa(2048, modulus, 65_539));
   assert.throws(() => parsePublic(rsa(2048, modulus, 3)), refused);

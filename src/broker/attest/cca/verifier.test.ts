@@ -163,7 +163,7 @@ test('realm-form: each field', async () => {
     [44_236, 'sha-512'],
     [44_237, rawPoint(keyPair('rak', 'P-384').publicKey).with(0, 2)],
     [44_237, rawPoint(keyPair('rak', 'P-384').publicKey).with(96, 0).with(95, 0)],
-    [44_237, new Uint8Array(96)],
+    [44_237, new Uint8Array(96).with(0, 4)],
     [44_238, new Uint8Array(48)],
     [44_239, measurements.toSpliced(0, 1)],
     [44_239, measurements.with(3, new Uint8Array(48))],
@@ -176,6 +176,7 @@ test('realm-form: a COSE_Key is a public key on a curve, and nothing else', asyn
   const wrong: readonly (readonly [number, unknown])[] = [
     [1, 1],
     [-1, 8],
+    [-1, 0],
     [-1, 1],
     [-2, undefined],
     [-3, new Uint8Array(47)],

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { cbor, fakeSign1 } from '../../../../test/support/fake-cose.ts';
+import { der } from '../../../../test/support/fake-x509.ts';
 import { keyPair } from '../../../../test/support/fake-tpm-evidence.ts';
 import { isCaissonError } from '../../../lib/errors.ts';
 import { cborDepthMax, cborItemsMax } from '../../../lib/limits.ts';
@@ -152,10 +153,23 @@ test('curves and algorithms go together; a signature has one length', () => {
       assert.equal(verdict(fakeSign1({ ...made, algorithm: other })), false);
     const longer = (items: unknown[]): unknown => items.with(3, Uint8Array.of(...(items[3] as Uint8Array), 0));
     assert.equal(verdict(fakeSign1({ ...made, algorithm, change: longer })), false);
+    const asDer = (items: unknown[]): unknown => items.with(3, derSignature(items[3] as Uint8Array));
+    assert.equal(verdict(fakeSign1({ ...made, algorithm, change: asDer })), false);
   }
   const rsa = keyPair('cose', 'rsa');
   assert.equal(verifySign1(parseSign1(fakeSign1(right), 'it', 'optional'), rsa.publicKey), false);
 });
+
+/** The same two numbers in the form that certificates use. */
+function derSignature(raw: Uint8Array): Uint8Array {
+  const half = raw.length / 2;
+  const number = (bytes: Uint8Array): Uint8Array => {
+    const start = bytes.findIndex((byte) => byte !== 0);
+    const rest = bytes.subarray(start);
+    return der(0x02, rest[0]! >= 0x80 ? Uint8Array.of(0, ...rest) : rest);
+  };
+  return der(0x30, number(raw.subarray(0, half)), number(raw.subarray(half)));
+}
 
 test('cose-form', () => {
   const malformed = (options: Partial<Parameters<typeof fakeSign1>[0]>, tag: 'required' | 'optional' = 'optional') =>

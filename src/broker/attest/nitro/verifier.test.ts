@@ -161,6 +161,7 @@ test('certificate checks: issuer, signature, dates', async () => {
 test('cabundle-order: authorities in another order, or beside the chain', async () => {
   await refuses(fakeNitroEvidence({ cabundle: ([root, zone, ...rest]) => [root!, ...rest, zone!] }), 'cabundle-order');
   await refuses(fakeNitroEvidence({ cabundle: (all) => [...all, all[1]!] }), 'cabundle-order');
+  await refuses(fakeNitroEvidence({ cabundle: ([root, ...rest]) => [root!, root!, ...rest] }), 'cabundle-order');
 });
 
 test('document-time', async () => {
