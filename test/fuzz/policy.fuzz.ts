@@ -1,13 +1,15 @@
 /**
- * Changed texts of policies and reference values: each is read whole or refused with `policy-invalid`, and
- * one that is read judges any claims without an error.
+ * Changed texts of policies, reference values and their tests, and files said to be evidence: each is read whole
+ * or refused by name, and a policy that is read judges any claims without an error.
  */
 import assert from 'node:assert/strict';
+import { readEvidence } from '../../src/broker/evidence-file.ts';
 import type { ClaimValue } from '../../src/broker/attest/verifier.ts';
 import { evaluatePolicy } from '../../src/broker/policy/evaluate.ts';
 import { parsePolicy } from '../../src/broker/policy/policy.ts';
 import { collectReferences, parseReferenceSet } from '../../src/broker/policy/references.ts';
 import type { References } from '../../src/broker/policy/references.ts';
+import { parsePolicyTests } from '../../src/broker/policy/test-file.ts';
 import { failures } from '../../src/broker/policy/verdict.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import { allowedEvidence, definitions, images, policyText } from '../support/policies.ts';
@@ -49,12 +51,25 @@ const pieces = [
   ],
 ];
 
+const testText = `caisson-policy-test: 1
+policy: policy.yaml
+references: [images.yaml]
+base: { technology: snp, now: 2026-06-01, key: database, claims: { debug: false, snp.vmpl: 0, tcb.advisories: [A-1] } }
+cases:
+  - { name: one, allowed-by: production }
+  - { name: two, claims: { debug: true }, without: [snp.vmpl], refused-by: [profiles.production.debug] }
+  - { name: three, evidence: report.json, collateral: b, roots: [r], asks: [create-key], allowed-by: production }
+`;
+const evidenceText = '{"technology":"snp","parts":{"report":"AAAA","certificates":"AAA="}}';
+
 export function fuzz(seed: number, iterations: number): void {
   const random = seededBytes(seed);
   for (let iteration = 0; iteration < iterations; iteration++) {
     const where = `seed ${seed} iteration ${iteration}`;
     const references = accepted(where, () => collectReferences([parseReferenceSet(mutated(images, random), 'images')]));
     const known: References = references ?? collectReferences([parseReferenceSet(images, 'images')]);
+    accepted(where, () => parsePolicyTests(mutated(testText, random), 'test', definitions));
+    accepted(where, () => readEvidence(mutated(evidenceText, random), 'evidence'), 'evidence-invalid');
     const policy = accepted(where, () => parsePolicy(mutated(policyText, random), 'policy', definitions, known));
     if (policy === undefined) continue;
     const request = {
@@ -69,11 +84,11 @@ export function fuzz(seed: number, iterations: number): void {
   }
 }
 
-function accepted<T>(where: string, action: () => T): T | undefined {
+function accepted<T>(where: string, action: () => T, code = 'policy-invalid'): T | undefined {
   try {
     return action();
   } catch (error) {
-    assert.ok(error instanceof CaissonError && error.code === 'policy-invalid', `${where}: ${String(error)}`);
+    assert.ok(error instanceof CaissonError && error.code === code, `${where}: ${String(error)}`);
     return undefined;
   }
 }
