@@ -92,7 +92,7 @@ export function vtpmQuote(options: FakeQuote = {}): QuoteParts {
     Buffer.from('ff5443478018', 'hex'),
     sized(Buffer.alloc(34, 1)),
     sized(extraData),
-    Buffer.from('0000000013cb0ee6' + '00000002' + '00000003' + '01' + '2020031200120003', 'hex'),
+    Buffer.from('0000000013cb0ee60000000200000003012020031200120003', 'hex'),
     Buffer.from([0, 0, 0, 1, 0, 0x0b, 3, bitmap & 0xff, (bitmap >> 8) & 0xff, (bitmap >> 16) & 0xff]),
     sized(createHash('sha256').update(values).digest()),
   ]);

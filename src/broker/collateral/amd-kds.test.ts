@@ -16,10 +16,11 @@ import {
 } from '../../../test/support/fake-amd.ts';
 import { pem } from '../../../test/support/fake-x509.ts';
 import { JumpClock } from '../../../test/support/jump-clock.ts';
+import { systemClock } from '../../lib/clock.ts';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import { kdsAttemptsMax, kdsBackoffMillisecondsMax, kdsRestMilliseconds, kdsWaitingMax } from '../../lib/limits.ts';
 import { snpVerifier } from '../attest/snp/snp.ts';
-import { AmdKds, isImmutableAmdCollateral } from './amd-kds.ts';
+import { AmdKds, amdService, isImmutableAmdCollateral } from './amd-kds.ts';
 import type { KdsAnswer } from './amd-kds.ts';
 
 interface Reply {
@@ -125,6 +126,29 @@ describe('key distribution service of AMD', () => {
     assert.equal(requests.length, 3);
   });
 
+  it('is asked over HTTP, once for each answer', async () => {
+    replies.set('/mirror/vcek/v1/Milan/crl', [{ body: amdCrl('milan') }]);
+    const source = amdService({ baseUrl: `${url}/mirror/`, clock: systemClock });
+    assert.deepEqual((await source.get('amd/milan/crl')).bytes, replies.get('/mirror/vcek/v1/Milan/crl')?.[0]?.body);
+    await refused(source.get('amd/genoa/crl'), 'invalid', 'collateral-missing');
+    assert.equal(requests.length, 2);
+  });
+
+  it('hears over HTTP how long to wait', async () => {
+    replies.set('/vcek/v1/Milan/crl', [{ status: 429, headers: { 'retry-after': '9' } }, { body: amdCrl('milan') }]);
+    const waits: number[] = [];
+    const impatient = {
+      ...systemClock,
+      after: (milliseconds: number, callback: () => void): (() => void) => {
+        if (milliseconds !== 9_000) return systemClock.after(milliseconds, callback);
+        waits.push(milliseconds);
+        return systemClock.after(0, callback);
+      },
+    };
+    await amdService({ baseUrl: url, clock: impatient }).get('amd/milan/crl');
+    assert.deepEqual(waits, [9_000]);
+  });
+
   it('knows what never changes', () => {
     assert.ok(isImmutableAmdCollateral(milanName));
     assert.ok(!isImmutableAmdCollateral('amd/milan/crl') && !isImmutableAmdCollateral('amd/milan/cert-chain'));
@@ -177,9 +201,9 @@ describe('key distribution service of AMD', () => {
   it('gives up after some attempts, and then lets nobody wait for a while', async () => {
     replies.set('/vcek/v1/Milan/crl', [{ status: 429 }]);
     const source = kds();
-    await refused(source.get('amd/milan/crl'), 'transient', 'rate-limited');
+    await refused(source.get('amd/milan/crl'), 'transient', 'collateral-missing');
     assert.equal(requests.length, kdsAttemptsMax);
-    await refused(source.get('amd/genoa/crl'), 'transient', 'rate-limited');
+    await refused(source.get('amd/genoa/crl'), 'transient', 'collateral-missing');
     assert.equal(requests.length, kdsAttemptsMax);
     await new Promise<void>((resolve) => void clock.after(kdsRestMilliseconds, resolve));
     replies.set('/vcek/v1/Milan/crl', [{ body: amdCrl('milan') }]);
@@ -193,6 +217,9 @@ describe('key distribution service of AMD', () => {
     const away = kds(() => Promise.reject(new Error(`no route ${++asked}`)));
     await assert.rejects(away.get('amd/milan/crl'), (error) => isCaissonError(error, 'collateral-missing') && error.kind === 'transient' && /no route 4/.test(error.message)); // prettier-ignore
     assert.equal(asked, kdsAttemptsMax);
+    const slow = kds(() => Promise.reject(new CaissonError('transient', 'timeout', `slow ${++asked}`)));
+    await refused(slow.get('amd/milan/crl'), 'transient', 'collateral-missing');
+    assert.equal(asked, 2 * kdsAttemptsMax);
     const forbidden = kds(() => Promise.reject(new CaissonError('invalid', 'configuration-invalid', 'no')));
     await refused(forbidden.get('amd/milan/crl'), 'invalid', 'configuration-invalid');
   });
@@ -250,7 +277,7 @@ describe('key distribution service of AMD', () => {
     const name = (index: number): string =>
       `amd/milan/vcek/${chipText}/${index.toString(16).padStart(2, '0')}010000000018db`;
     const waiting = Array.from({ length: kdsWaitingMax }, (_, index) => assert.rejects(source.get(name(index))));
-    await refused(source.get(name(kdsWaitingMax)), 'transient', 'rate-limited');
+    await refused(source.get(name(kdsWaitingMax)), 'transient', 'collateral-missing');
     for (let answered = 0; answered < kdsWaitingMax; answered++) {
       while (answers.length <= answered) await new Promise((resolve) => setImmediate(resolve));
       answers[answered]!();

@@ -22,8 +22,10 @@ import { productFacts, products, tcbBytes, tcbVersion } from '../attest/snp/prod
 import type { Product, TcbComponent } from '../attest/snp/products.ts';
 import { splitPem } from '../attest/x509/certificates.ts';
 import { parseCrl } from '../attest/x509/crl.ts';
+import { httpExchange } from './http-source.ts';
+import type { HttpOptions } from './http-source.ts';
 
-export const amdKdsUrl = 'https://kdsintf.amd.com';
+const amdKdsUrl = 'https://kdsintf.amd.com';
 
 export interface KdsAnswer {
   readonly status: number;
@@ -32,11 +34,24 @@ export interface KdsAnswer {
 }
 
 export interface AmdKdsOptions {
-  /** Without a slash at its end: AMD's, or a cache of one's own that speaks the same. */
+  /** Without a slash at its end. */
   readonly url: string;
   /** One GET, bounded in time and size; throws where there is no answer. */
   readonly ask: (url: string) => Promise<KdsAnswer>;
   readonly clock: Clock;
+}
+
+export interface AmdServiceOptions extends HttpOptions {
+  /** A cache of one's own that speaks as AMD's service does; AMD's where it is not given. */
+  readonly baseUrl?: string;
+}
+
+export function amdService({ baseUrl = amdKdsUrl, ...options }: AmdServiceOptions): CollateralSource {
+  const ask = async (address: string): Promise<KdsAnswer> => {
+    const { status, headers, bytes } = await httpExchange(new URL(address), options);
+    return { status, retryAfter: headers['retry-after'], body: bytes };
+  };
+  return new AmdKds({ url: baseUrl.replace(/\/+$/, ''), ask, clock: options.clock });
 }
 
 /** What never changes once it was published: the certificate of one chip at one version. */
@@ -58,8 +73,7 @@ export class AmdKds implements CollateralSource {
     const question = questionOf(name);
     const underWay = this.#asked.get(name);
     if (underWay !== undefined) return await underWay;
-    if (this.#asked.size === kdsWaitingMax)
-      throw passing('rate-limited', name, `${kdsWaitingMax} requests wait for it already`);
+    if (this.#asked.size === kdsWaitingMax) throw passing(name, `${kdsWaitingMax} requests wait for it already`);
     const answer = this.#last.then(async () => await this.#askPatiently(name, question));
     this.#last = answer.catch(() => undefined);
     this.#asked.set(name, answer);
@@ -72,7 +86,7 @@ export class AmdKds implements CollateralSource {
 
   async #askPatiently(name: string, question: Question): Promise<Collateral> {
     const { clock } = this.#options;
-    if (clock.monotonic() < this.#restsUntil) throw passing('rate-limited', name, 'it was given up a moment ago');
+    if (clock.monotonic() < this.#restsUntil) throw passing(name, 'it was given up a moment ago');
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#askOnce(name, question);
       if (!('refusal' in outcome)) return outcome;
@@ -92,15 +106,15 @@ export class AmdKds implements CollateralSource {
       answer = await ask(`${url}${path}`);
     } catch (error) {
       if (isCaissonError(error) && error.kind !== 'transient') throw error;
-      return { refusal: passing('collateral-missing', name, messageOf(error), error), retryAfter: undefined };
+      return { refusal: passing(name, messageOf(error), error), retryAfter: undefined };
     }
     const { status, retryAfter, body } = answer;
     if (status === 200) {
       checkAnswer(name, body, check);
       return { bytes: body, obtainedAt: clock.wall() };
     }
-    if (status === 429) return { refusal: passing('rate-limited', name, 'it takes no more requests now'), retryAfter };
-    if (status >= 500) return { refusal: passing('collateral-missing', name, `it answers ${status}`), retryAfter };
+    if (status === 429) return { refusal: passing(name, 'it takes no more requests now'), retryAfter };
+    if (status >= 500) return { refusal: passing(name, `it answers ${status}`), retryAfter };
     throw notThere(name, `AMD's key distribution service answers ${status}`);
   }
 }
@@ -198,17 +212,17 @@ function pause(clock: Clock, milliseconds: number): Promise<void> {
   return new Promise((resolve) => void clock.after(milliseconds, resolve));
 }
 
-function passing(
-  code: 'rate-limited' | 'collateral-missing',
-  name: string,
-  why: string,
-  cause?: unknown,
-): CaissonError {
-  return new CaissonError('transient', code, `AMD's key distribution service does not give ${name}: ${why}`, {
-    remedy: 'Try again later, or give the broker a bundle of collateral; workloads may send their VCEK along.',
-    details: { collateral: name },
-    ...(cause === undefined ? {} : { cause }),
-  });
+function passing(name: string, why: string, cause?: unknown): CaissonError {
+  return new CaissonError(
+    'transient',
+    'collateral-missing',
+    `AMD's key distribution service does not give ${name}: ${why}`,
+    {
+      remedy: 'Try again later, or give the broker a bundle of collateral; workloads may send their VCEK along.',
+      details: { collateral: name },
+      ...(cause === undefined ? {} : { cause }),
+    },
+  );
 }
 
 function notThere(name: string, why: string): CaissonError {

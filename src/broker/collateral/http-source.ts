@@ -2,6 +2,7 @@
  * How vendors are asked for collateral (spec/collateral.md, "Questions to vendors"): one bounded GET, tried again where that may help.
  *
  *   httpGet(url, { clock, headers, ca })   the answer of status 200: its headers and bytes
+ *   httpExchange(url, …)                   the answer to one question, once
  *
  * No proxy and no redirect is followed. What is not there is `collateral-missing`; what cannot be had now is the same code of kind
  * `transient`. No answer is trusted here: verifiers check what they are given.
@@ -62,7 +63,7 @@ type Outcome = { readonly answer: HttpAnswer } | { readonly reason: string; read
 async function tryOnce(url: URL, options: HttpOptions): Promise<Outcome> {
   let answer: { status: number } & HttpAnswer;
   try {
-    answer = await exchange(url, options);
+    answer = await httpExchange(url, options);
   } catch (error) {
     if (error instanceof CaissonError) throw error;
     return { reason: messageOf(error) };
@@ -75,7 +76,11 @@ async function tryOnce(url: URL, options: HttpOptions): Promise<Outcome> {
   return { reason: `it answered ${status}`, ...(seconds === undefined ? {} : { retryAfter: seconds * 1000 }) };
 }
 
-function exchange(url: URL, { clock, headers = {}, ca }: HttpOptions): Promise<{ status: number } & HttpAnswer> {
+/** One question, whatever the status of its answer: for services that want a patience of their own. */
+export function httpExchange(
+  url: URL,
+  { clock, headers = {}, ca }: HttpOptions,
+): Promise<{ status: number } & HttpAnswer> {
   return new Promise((resolve, reject) => {
     const make = url.protocol === 'https:' ? requestHttps : requestHttp;
     const request = make(url, {
