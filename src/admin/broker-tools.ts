@@ -12,6 +12,8 @@ export interface BrokerRunRequest {
   readonly listen: string | undefined;
   /** Absolute path of the folder with database, master key and certificates, instead of what the configuration says. */
   readonly stateFolder: string | undefined;
+  /** The database is older than the head of its log that is kept elsewhere, and that is meant. */
+  readonly acceptsRollback: boolean;
   /** Told once everything is served: an open descriptor that gets one line, then end of file. */
   readonly readyDescriptor: number | undefined;
   readonly onReady: (ready: BrokerReady) => void;
@@ -24,13 +26,15 @@ export interface BrokerReady {
   readonly authorityFile: string | undefined;
   /** Set on the first start alone: the file with the token of the root administrator. */
   readonly adminTokenFile: string | undefined;
-  readonly logId: string;
+  /** What workloads pin: the identity of the broker, hex. */
+  readonly brokerId: string;
   readonly warnings: readonly string[];
 }
 
 /** How a command reaches a broker that runs elsewhere. Secrets are read from files, never from arguments. */
 export interface BrokerPlace {
-  readonly url: string;
+  /** Undefined: a broker of this machine, with the authority and the token of its state folder. */
+  readonly url: string | undefined;
   /** PEM of the certificates that the broker's chain must end in. */
   readonly authorityFile: string | undefined;
   /** SHA-256 of a certificate of the broker's chain, hex. */
@@ -51,7 +55,72 @@ export interface BrokerTools {
   run(request: BrokerRunRequest): Promise<void>;
   admin(place: BrokerPlace): Promise<BrokerAdmin>;
   policies(): Promise<PolicyTools>;
+  logs(): Promise<LogTools>;
 }
+
+/** What `caisson log` does with a downloaded copy. Paths are absolute. Throws `log-tampered` for what does not hold. */
+export interface LogTools {
+  /** Also writes the newest head to `headFile`, to be given as `since` the next time. */
+  verify(copy: LogCopy, headFile: string | undefined): Promise<LogReport>;
+  show(copy: LogCopy, request: LogShowRequest): Promise<LogShown>;
+  /** The text of a proof: of the line at `index`, or that the log continues `copy.since`. */
+  prove(copy: LogCopy, index: number | undefined): Promise<string>;
+  checkProof(file: string, key: string | undefined): Promise<LogProofReport>;
+}
+
+export interface LogCopy {
+  readonly file: string;
+  /** 64 hexadecimal digits, or the path of a file with them. Undefined: the copy vouches for itself. */
+  readonly key: string | undefined;
+  /** A file with an earlier head, or an earlier copy. */
+  readonly since: string | undefined;
+}
+
+export interface LogReport {
+  readonly log: string;
+  readonly key: string;
+  readonly isKeyGiven: boolean;
+  /** Whether an earlier head was given, which the log continues. */
+  readonly isContinuation: boolean;
+  readonly size: number;
+  readonly root: string;
+  /** When the last head was signed, milliseconds since 1970. */
+  readonly time: number;
+  readonly headCount: number;
+  readonly kinds: Readonly<Record<string, number>>;
+}
+
+export interface LogShowRequest {
+  readonly kind: string | undefined;
+  readonly tenant: string | undefined;
+  readonly from: number;
+  readonly count: number;
+}
+
+export interface LogShownEntry {
+  readonly index: number;
+  readonly at: number;
+  readonly kind: string;
+  readonly tenant: string;
+  readonly facts: Readonly<Record<string, string | number | boolean | readonly string[]>>;
+}
+
+export interface LogShown extends LogReport {
+  /** How many there are; `entries` are the first of them. */
+  readonly matching: number;
+  readonly entries: readonly LogShownEntry[];
+}
+
+export type LogProofReport = {
+  readonly log: string;
+  readonly key: string;
+  readonly isKeyGiven: boolean;
+  readonly size: number;
+  readonly time: number;
+} & (
+  | { readonly kind: 'inclusion'; readonly entry: LogShownEntry }
+  | { readonly kind: 'consistency'; readonly from: number }
+);
 
 /** What `caisson policy` does. Paths are absolute. */
 export interface PolicyTools {

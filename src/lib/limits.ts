@@ -245,6 +245,8 @@ export const anchorMillisecondsDefault = 1_000;
 export const manifestsKeptMax = 16;
 /** Catalog pages that are written at one time, the manifest that names them with the last. */
 export const publishObjectsInFlightMax = 8;
+/** Segments that are hashed and become objects at one time. */
+export const publishSegmentsInFlightMax = 4;
 /** Objects that are removed at one time. */
 export const removalsInFlightMax = 16;
 /** Objects of a store beyond this machine that recovery opens at one time. */
@@ -504,6 +506,12 @@ export const tpmNvPieceBytes = 512;
 export const tpmNvIndexBytesMax = 16 * 1024;
 /** A PIN. */
 export const tpmPinBytesMax = 64;
+/** Between two writes of a volume's index, which wears out, unless the anchor says otherwise. */
+export const tpmAnchorIntervalMilliseconds = 1_000;
+/** Between advances that nobody waits for: 100,000 writes last almost two years. */
+export const tpmAnchorRestMilliseconds = 600_000;
+/** What names an anchor. */
+export const anchorUrlCharactersMax = 2048;
 
 // AMD SEV-SNP (spec/attestation-snp.md)
 
@@ -637,3 +645,5 @@ export const peerLogsMax = 256;
 export const peerMillisecondsMax = 5_000;
 /** A TPM's memory wears out: its head does not move more often than this. */
 export const tpmHeadMillisecondsMin = 60_000;
+/** Entries that `caisson log show` holds at one time. */
+export const logShownEntriesMax = 10_000;
