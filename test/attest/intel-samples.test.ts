@@ -1,7 +1,13 @@
 /** Public samples of Intel evidence reach the verdict that is known of them, and each change of one its refusal. */
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import type { Collateral } from '../../src/broker/attest/collateral.ts';
+import { pckPlatform } from '../../src/broker/attest/intel/pck.ts';
+import { readSigned } from '../../src/broker/attest/intel/signed-json.ts';
+import { evaluateTcb } from '../../src/broker/attest/intel/tcb-evaluation.ts';
+import { readQeIdentity, readTcbInfo } from '../../src/broker/attest/intel/tcb-info.ts';
+import { splitPem } from '../../src/broker/attest/x509/certificates.ts';
 import { pckName } from '../../src/broker/attest/intel/verify.ts';
 import { sgxVerifier } from '../../src/broker/attest/sgx/sgx.ts';
 import { parseSgxQuote } from '../../src/broker/attest/sgx/parse.ts';
@@ -9,8 +15,9 @@ import { parseTdxQuote } from '../../src/broker/attest/tdx/parse.ts';
 import { tdxVerifier } from '../../src/broker/attest/tdx/tdx.ts';
 import type { TrustedRoot, VerifiedEvidence } from '../../src/broker/attest/verifier.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
-import { requireSamples, sample, sampleText } from '../support/evidence-samples.ts';
+import { requireSamples, sample } from '../support/evidence-samples.ts';
 import { pckCrl, rootCrl, sourceOf } from '../support/fake-intel.ts';
+import { piecesOf, sampleCollateral, sampleFmspc, sampleQuote, sampleTime } from '../support/intel-samples.ts';
 
 type Technology = 'sgx' | 'tdx';
 type Pieces = Map<string, Collateral>;
@@ -25,7 +32,6 @@ interface Input {
 
 const ageMax = 3650 * 86_400_000;
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
-const summer2025 = Date.UTC(2025, 6, 4);
 
 async function verify({ technology, quote, pieces, now, extraRoots = [] }: Input): Promise<VerifiedEvidence> {
   const verifier = technology === 'sgx' ? sgxVerifier : tdxVerifier;
@@ -44,25 +50,9 @@ async function refuses(input: Input, check: string, code: string): Promise<void>
   );
 }
 
-/** The pieces of one JSON file, in the form in which they were served. */
 function phala(technology: Technology): Input {
-  const parts = JSON.parse(sampleText(`intel/${technology}_quote_collateral.json`)) as Record<string, string>;
-  const part = (name: string): string => parts[name]!;
-  const document = (member: string, name: string): Collateral => ({
-    bytes: bytesOf(`{"${member}":${part(name)},"signature":"${part(`${name}_signature`)}"}`),
-    issuerChain: bytesOf(part(`${name}_issuer_chain`)),
-    obtainedAt: summer2025,
-  });
-  const { fmspc } = JSON.parse(part('tcb_info')) as { fmspc: string };
-  const list = (name: string): Collateral => ({ bytes: Buffer.from(part(name), 'hex'), obtainedAt: summer2025 });
-  const pieces = new Map([
-    [`intel/${technology}/tcb/${fmspc.toLowerCase()}`, document('tcbInfo', 'tcb_info')],
-    [`intel/${technology}/qe-identity`, document('enclaveIdentity', 'qe_identity')],
-    ['intel/root-crl', list('root_ca_crl')],
-    ['intel/pck-crl/processor', list('pck_crl')],
-    ['intel/pck-crl/platform', list('pck_crl')],
-  ]);
-  return { technology, quote: sample(`intel/${technology}_quote`), pieces, now: summer2025 };
+  const pieces = piecesOf(technology, sampleCollateral(technology), sampleFmspc[technology]);
+  return { technology, quote: sampleQuote(technology), pieces, now: sampleTime };
 }
 
 function go(now: number, tcb: string, fmspc: string, quote: Uint8Array): Input {
@@ -181,7 +171,23 @@ test('version 5 with TDX 1.5: all holds but the QE identity, which is of another
   const input = go(Date.UTC(2026, 1, 3), 'sample_tcbinfo_response_v5', '90c06f000000', quote);
   // Lists of that date are not among the samples either: they are the first that a strict run names.
   await assert.rejects(async () => await verify(input), { code: 'collateral-stale' });
+  assert.equal(evaluatedBesideDates(quote, input.pieces), 'UpToDate');
 });
+
+/** Signatures and TCB levels as at their own dates, with the QE identity of another year. */
+function evaluatedBesideDates(quote: Uint8Array, pieces: Pieces): string {
+  const parsed = parseTdxQuote(quote);
+  assert.ok(parsed.certification.kind === 'chain');
+  const platform = pckPlatform(splitPem(parsed.certification.pem, 'evidence')[0]!);
+  const tcb = pieces.get(`intel/tdx/tcb/${platform.fmspc}`)!;
+  const identity = pieces.get('intel/tdx/qe-identity')!;
+  const keyOf = ({ issuerChain }: Collateral): KeyObject => splitPem(issuerChain!, 'collateral')[0]!.publicKey;
+  const info = readSigned(tcb.bytes, 'tcbInfo', 'tcb-info', keyOf(tcb), readTcbInfo);
+  const qe = readSigned(identity.bytes, 'enclaveIdentity', 'qe-identity', keyOf(identity), readQeIdentity);
+  const { teeTcbSvn, extension } = parsed.report;
+  const tdx = { launch: teeTcbSvn, current: extension?.teeTcbSvn2 };
+  return evaluateTcb(info, qe, { ...platform, qeIsvSvn: parsed.qeReport.isvSvn, tdx }).status;
+}
 
 test('a quote of 8000 bytes is padding after 4935', async (t) => {
   if (!requireSamples(t)) return;
@@ -225,7 +231,7 @@ for (const [technology, now] of [
 test("the extra root vouches for nothing that ends in Intel's", async (t) => {
   if (!requireSamples(t)) return;
   const real = phala('sgx');
-  const { pieces, extraRoots } = synthetic('sgx', summer2025);
+  const { pieces, extraRoots } = synthetic('sgx', sampleTime);
   const foreign = pieces.get('intel/sgx/qe-identity')!;
   const input = withPiece({ ...real, extraRoots: extraRoots! }, 'intel/sgx/qe-identity', () => foreign);
   await assert.rejects(async () => await verify(input), { code: 'collateral-untrusted' });
