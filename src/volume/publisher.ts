@@ -9,7 +9,12 @@ import { MapObjectWriter, type OpenMapObject } from '../block-map/map-object-wri
 import { sha256 } from '../crypto/digest.ts';
 import { assert } from '../lib/assert.ts';
 import { isCaissonError } from '../lib/errors.ts';
-import { manifestsKeptMax, mapObjectBytesMax, publishObjectsInFlightMax } from '../lib/limits.ts';
+import {
+  manifestsKeptMax,
+  mapObjectBytesMax,
+  publishObjectsInFlightMax,
+  publishSegmentsInFlightMax,
+} from '../lib/limits.ts';
 import { forEachParallel } from '../lib/parallel.ts';
 import type { Region } from '../lib/region.ts';
 import { catalogEntriesMax, ObjectKind } from '../manifest/catalog-format.ts';
@@ -105,13 +110,13 @@ export class Publisher {
     await request.commit();
     const root = await writeMap();
     for (const object of mapObjects) core.table.publish(object.index, object.bytes, object.digest);
-    for (const segment of request.segments) {
+    await forEachParallel(request.segments, publishSegmentsInFlightMax, async (segment) => {
       const digest = await segment.digest();
       if (segment.uploaded !== undefined) await segment.uploaded;
       else await this.#publishSegment(segment, request.kind);
       core.table.publish(segment.index, segment.bytes, digest);
       segment.release();
-    }
+    });
     this.#dropEmptied(request.emptied ?? []);
     const state: ManifestState = {
       blockCount,

@@ -56,11 +56,15 @@ export async function recover(
       found,
     );
   const indexes = new Map<FoundSegment, number>();
+  const digests = new EarlyDigests(core);
   const end = await replay({
     found,
     start: { sequence: published.sequence, chain: published.chain, nextOrdinal: published.nextOrdinal },
     anchor,
-    take: (record) => applyRecord(core, record, indexOf(core, indexes, record.segment)),
+    take: (record) => {
+      if (!readOnly) digests.begin(record.segment);
+      return applyRecord(core, record, indexOf(core, indexes, record.segment));
+    },
     turn: () => environment.clock.turn(),
   });
   const unused = [...leftovers, ...end.leftovers];
@@ -70,7 +74,7 @@ export async function recover(
     await segment.reader.close();
   }
   if (!readOnly) {
-    if (end.recordCount > 0) await publishRecovered(core, end, indexes);
+    if (end.recordCount > 0) await publishRecovered(core, end, indexes, digests);
     else await environment.anchor.advance(anchorStateOf(core, published.sequence, published.chain));
     await removeLeftovers(core, unused);
     pool.capacity = configured;
@@ -84,6 +88,34 @@ export async function recover(
     milliseconds: environment.clock.monotonic() - startedAt,
   };
   return { position: end.position, report };
+}
+
+/**
+ * Digests of whole files of the spool, computed while their records are looked at: hashing takes about as long. One
+ * at a time; those of files that turn out not to be whole are not asked for again.
+ */
+class EarlyDigests {
+  readonly #core: VolumeCore;
+  readonly #begun = new Map<FoundSegment, { readonly bytes: number; readonly digest: Promise<Uint8Array> }>();
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(core: VolumeCore) {
+    this.#core = core;
+  }
+
+  begin(segment: FoundSegment): void {
+    if (segment.isObject || this.#begun.has(segment)) return;
+    const { name, size: bytes } = segment;
+    const digest = this.#last.then(() => this.#core.digester.digest(this.#core.prefix, name, bytes));
+    // Whoever asks for it hears of a failure.
+    this.#last = digest.catch(() => undefined);
+    this.#begun.set(segment, { bytes, digest });
+  }
+
+  of(segment: FoundSegment, bytes: number): Promise<Uint8Array> | undefined {
+    const begun = this.#begun.get(segment);
+    return begun?.bytes === bytes ? begun.digest : undefined;
+  }
 }
 
 function indexOf(core: VolumeCore, indexes: Map<FoundSegment, number>, segment: FoundSegment): number {
@@ -123,6 +155,7 @@ async function publishRecovered(
   core: VolumeCore,
   end: ReplayEnd,
   indexes: ReadonlyMap<FoundSegment, number>,
+  digests: EarlyDigests,
 ): Promise<void> {
   const segments: FinishedSegment[] = [];
   for (const { segment, validBytes, stable } of end.segments) {
@@ -139,7 +172,8 @@ async function publishRecovered(
       digest: () =>
         isThere
           ? digestOf(segment.reader, validBytes, core.environment.clock)
-          : core.digester.digest(core.prefix, name, validBytes),
+          : ((stable ? digests.of(segment, validBytes) : undefined) ??
+            core.digester.digest(core.prefix, name, validBytes)),
       release: () => core.handles.release(handle),
     });
   }

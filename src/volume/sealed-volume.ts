@@ -116,7 +116,7 @@ export class SealedVolume implements Volume {
     this.#anchors = new AnchorKeeper(
       core.environment.anchor,
       core.environment.clock,
-      core.tuning.anchorMilliseconds,
+      Math.max(core.tuning.anchorMilliseconds, core.environment.anchor.restMilliseconds?.(core.volumeId) ?? 0),
       (error) => this.#anchorFailed(error),
     );
     const persist = (): Promise<void> => {
