@@ -18,6 +18,7 @@ import {
   credential,
   daemonStatus,
   doctorReport,
+  anchorText,
   durability,
   eraseReceipt,
   exportReport,
@@ -76,6 +77,7 @@ const newVolume = {
   durability: durability.optional(),
   credential,
   key: keyHint.optional(),
+  anchor: anchorText.optional(),
   /** Formats a block device although something else is on it. */
   overwriteDevice: z.boolean().optional(),
 };
@@ -127,6 +129,7 @@ export const operationSchemas = {
       key: keyHint.optional(),
       /** Formats a block device although something else is on it. */
       overwriteDevice: z.boolean().optional(),
+      anchor: anchorText.optional(),
       /** Opens it once although no anchor here knows it, so that the anchor knows it from then on. */
       acceptMissingAnchor: z.boolean(),
     }),
@@ -349,7 +352,11 @@ export const operationSchemas = {
     progress: false,
   },
   generateKey: {
-    request: z.strictObject({ path: absolutePath }),
+    request: z.strictObject({
+      path: absolutePath,
+      /** What seals it: then it is a keystore, and not a key file. */
+      credentials: z.array(credential).min(1).max(2).optional(),
+    }),
     response: z.object({ path: z.string() }),
     remote: false,
     progress: false,

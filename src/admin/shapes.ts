@@ -40,6 +40,8 @@ export const protection = z.enum(['sealed', 'none']);
 /** A hashed image is made and opened in another way, and shown in the same. */
 export const shownProtection = z.enum(['sealed', 'none', 'hashed']);
 export const rootText = z.string().max(128);
+/** What remembers the newest state: `file`, `tpm:…`. */
+export const anchorText = z.string().min(1).max(2048);
 export const durability = z.enum(['local', 'remote', 'anchored']);
 
 /** Where a key may be found again: a file, or the URL of a source. */
@@ -54,6 +56,8 @@ export const volumeSummary = z.object({
   root: rootText.optional(),
   store: z.string(),
   key: keyHint,
+  /** Where it is not a file of this user. */
+  anchor: anchorText.optional(),
   open: z.boolean(),
   /** Only where an import or a copy has not ended. */
   unfinished: z.literal(true).optional(),

@@ -26,4 +26,6 @@ export interface Anchor {
   advance(state: AnchorState): Promise<void>;
   /** Forgets the volume (after its removal). Missing is not an error. */
   forget(volumeId: Uint8Array): Promise<void>;
+  /** How long advances that nobody waits for should rest at least, where its memory wears out. */
+  restMilliseconds?(volumeId: Uint8Array): number;
 }

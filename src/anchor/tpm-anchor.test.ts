@@ -132,11 +132,12 @@ describe('TPM anchor', { skip: !hasSwtpm() }, () => {
       await withTpm(tpm.device, (t) => nvDefine(t, foreign));
       await anchor.advance(stateAt(1, 1, 1));
       const ours = await withTpm(tpm.device, (t) => nvReadPublic(t, registerHandle(volumeId, 1)));
-      assert.equal(ours?.bytes, 48);
+      assert(ours !== undefined);
+      assert.equal(ours.bytes, 48);
       assert.deepEqual(await anchor.read(volumeId), stateAt(1, 1, 1));
       await tpm.tool('tpm2_nvundefine', '-C', 'o', `0x0${first.toString(16)}`);
       assert.deepEqual(await (await openOn(tpm, folder)).read(volumeId), stateAt(1, 1, 1));
-      await withTpm(tpm.device, (t) => nvDefine(t, { ...foreign, policy: ours!.policy, bytes: 48 }));
+      await withTpm(tpm.device, (t) => nvDefine(t, { ...foreign, policy: ours.policy, bytes: 48 }));
       await assert.rejects(anchor.read(volumeId), tampered);
       await tpm.tool('tpm2_nvundefine', '-C', 'o', `0x0${first.toString(16)}`);
     }));
@@ -154,7 +155,11 @@ describe('TPM anchor', { skip: !hasSwtpm() }, () => {
     scene(async (folder) => {
       let writes = 0;
       const inner = createTpmRegister(tpm.device);
-      const register: FreshnessRegister = { ...inner, write: (id, content) => (writes++, inner.write(id, content)) };
+      const counted: FreshnessRegister['write'] = (id, content) => {
+        writes++;
+        return inner.write(id, content);
+      };
+      const register: FreshnessRegister = { ...inner, write: counted };
       const pauses: number[] = [];
       const clock = {
         ...patientClock,

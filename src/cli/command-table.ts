@@ -1,5 +1,7 @@
 /** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
+import { brokerCommands } from './broker-commands.ts';
 import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
+import { logCommands } from './log-commands.ts';
 import { policyCommands } from './policy-commands.ts';
 
 const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
@@ -51,6 +53,12 @@ const protectionOrHashed: OptionSpec = {
   choices: ['sealed', 'none', 'hashed'],
 };
 
+const anchor: OptionSpec = {
+  flags: '--anchor <anchor>',
+  description:
+    'what remembers the newest state: file, tpm or tpm:DEVICE (docs/tpm.md); default: file, unless configured',
+};
+
 const newVolumeOptions: readonly OptionSpec[] = [
   store,
   {
@@ -63,6 +71,7 @@ const newVolumeOptions: readonly OptionSpec[] = [
     description: 'what FLUSH waits for; default: remote for a store on another machine, else local',
     choices: ['local', 'remote', 'anchored'],
   },
+  anchor,
 ];
 
 const volumeCommands: readonly CommandSpec[] = [
@@ -95,6 +104,7 @@ const volumeCommands: readonly CommandSpec[] = [
       { flags: '--store <url>', description: 'where it lies', isRequired: true },
       { flags: '--id <hex>', description: 'its id, where the store holds more than one' },
       { flags: '--root <root>', description: 'the root (sha256:…) of a hashed volume; nothing else is needed for one' },
+      anchor,
       {
         flags: '--accept-missing-anchor',
         description: 'trust the state found: no anchor here can tell whether it is the newest (a new machine)',
@@ -395,10 +405,13 @@ const keyCommands: readonly CommandSpec[] = [
   },
   {
     path: 'key generate',
-    summary: 'make a new key file, readable by its owner alone',
+    summary: 'make a new key file; or a keystore, sealed by the key that is given',
     arguments: [{ form: '<file>', description: 'the file to create; an existing one is never touched' }],
-    options: [],
-    examples: ['caisson key generate /etc/caisson/data.key'],
+    options: [...keyOptions, ...newKeyOptions],
+    examples: [
+      'caisson key generate /etc/caisson/data.key',
+      'caisson key generate /etc/caisson/keys --key tpm: --new-passphrase-file recovery',
+    ],
     load: () => import('./commands/key-generate.ts'),
   },
 ];
@@ -569,5 +582,7 @@ export const commandTable: readonly CommandSpec[] = [
   ...keyCommands,
   ...daemonCommands,
   ...machineCommands,
+  ...brokerCommands,
   ...policyCommands,
+  ...logCommands,
 ];

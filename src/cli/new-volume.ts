@@ -18,6 +18,7 @@ export async function newVolume(
   const protection = options['protection'] === 'none' ? 'none' : 'sealed';
   const durability = textOption(options, 'durability') as NewVolume['durability'];
   const store = textOption(options, 'store');
+  const anchor = textOption(options, 'anchor');
   const { volumes } = await operations.listVolumes({});
   if (volumes.some((volume) => volume.name === name && volume.unfinished !== true)) {
     throw new CaissonError('invalid', 'name-exists', `a volume called ${name} exists already`, {
@@ -32,6 +33,7 @@ export async function newVolume(
     ...(durability === undefined ? {} : { durability }),
     credential,
     key: hint,
+    ...(anchor === undefined ? {} : { anchor }),
     ...(store === undefined ? {} : { store: absoluteStore(store) }),
     ...(options['overwriteDevice'] === true ? { overwriteDevice: true } : {}),
   };

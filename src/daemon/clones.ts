@@ -2,6 +2,7 @@
 import type { OperationRequest } from '../admin/operations.ts';
 import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
+import { anchorOfEntry } from './anchors.ts';
 import { credentialOfEntry, hintOf } from './credentials.ts';
 import { nameOrRemove } from './name-or-remove.ts';
 import type { OperationsContext } from './operations-context.ts';
@@ -28,7 +29,9 @@ export async function cloneVolume(
     const info = await volume.clone(options);
     const volumeId = bytesOfId(info.volumeId);
     const hint: KeyHint = key ?? (newCredential === undefined ? entry.key : hintOf(own));
-    const cloneEntry = { store: entry.store, volumeId: info.volumeId, key: hint };
+    // Its first state went where an environment sends volumes that no name leads to.
+    const anchor = anchorOfEntry(parts.configuration.anchor);
+    const cloneEntry = { store: entry.store, volumeId: info.volumeId, key: hint, ...anchor };
     await nameOrRemove(names, newName, cloneEntry, () => engine.removeVolume(environment, volumeId));
     const lineage = lineageOf(names, await engine.inspectVolume(environment, volumeId));
     return { ...detailsOf(newName, cloneEntry, info, false), lineage };

@@ -10,6 +10,7 @@ import { CaissonError } from '../lib/errors.ts';
 import { nbdSpinMicrosecondsMax, readCacheBytesMin } from '../lib/limits.ts';
 import { isReference } from '../lib/names.ts';
 import { parseBytes } from '../lib/sizes.ts';
+import { parseAnchorChoice } from './anchors.ts';
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
 const byteCount = z.union([z.number().int().positive(), z.string()]).transform((value, context) => {
@@ -60,6 +61,15 @@ const remoteSchema = z.strictObject({
   cacheBytesMax: byteCount.refine((bytes) => bytes >= readCacheBytesMin, 'must be 16MiB or more').optional(),
 });
 
+function isAnchorChoice(text: string): boolean {
+  try {
+    parseAnchorChoice(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const configurationSchema = z.strictObject({
   /** Where `volume create` puts volumes when no --store is given. */
   store: z.string().min(1).max(4096).optional(),
@@ -68,6 +78,8 @@ const configurationSchema = z.strictObject({
   /** What `caisson serve` serves when it is given no names. */
   volumes: z.array(z.union([volumeName.transform((name) => ({ name, readOnly: false })), volumeSchema])).default([]),
   tcp: tcpSchema.optional(),
+  /** Of new volumes: what remembers their newest state. */
+  anchor: z.string().refine(isAnchorChoice, 'is no anchor: file, tpm or tpm:DEVICE').default('file'),
   tuning: tuningSchema.default({}),
   remote: remoteSchema.default({}),
   /** How long an NBD server keeps the event loop awake after a small batch: latency for processor time; 0 is never. */

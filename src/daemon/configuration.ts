@@ -13,6 +13,7 @@ export const configurationDefaults: Configuration = {
   logLevel: 'info',
   sealer: 'auto',
   volumes: [],
+  anchor: 'file',
   tuning: {},
   remote: {},
   spinMicroseconds: 50,

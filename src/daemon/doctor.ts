@@ -28,6 +28,7 @@ export async function examine(context: OperationsContext, store?: string): Promi
     ...checkLimits(),
     ...(await checkStores(context)),
     ...(await checkDevices(context, store)),
+    ...(await checkAttestation()),
     await checkDaemon(context),
   ];
   return { sound: checks.every(({ result }) => result !== 'broken'), checks };
@@ -205,6 +206,15 @@ async function checkDevices({ names }: OperationsContext, store: string | undefi
       ? describeDevice(path, blockDeviceFacts(path))
       : [broken(`device ${path}`, 'does not exist', 'Check the path, and whether the device is attached.')],
   );
+}
+
+/** What this machine could prove to a broker, and whether its TPM can be used. A machine without any of it lacks nothing. */
+async function checkAttestation(): Promise<Check[]> {
+  const { surveySources } = await import('../attester/detect-source.ts');
+  return (await surveySources()).map(({ name, message, isBroken }) => {
+    const label = `attestation: ${name}`;
+    return isBroken ? warning(label, message, 'See docs/tpm.md; volumes work without it.') : good(label, message);
+  });
 }
 
 async function checkDaemon({ folders }: OperationsContext): Promise<Check> {

@@ -1,6 +1,6 @@
 /**
- * Everything the engine needs around a store: the store itself, the file anchor in the user's state
- * folder (outside every store, or it would be rolled back with it), the sealer, clock, randomness,
+ * Everything the engine needs around a store: the store itself, the anchors (outside every store, or they
+ * would be rolled back with it; files of theirs lie in the user's state folder), the sealer, clock, randomness,
  * the digest worker where spools are files, and the read cache in front of a remote store.
  */
 import { systemRandom } from '../crypto/random.ts';
@@ -15,9 +15,14 @@ import type { EnvironmentOptions, OpenEnvironment } from './parts.ts';
 import { SegmentDigester } from './segment-digester.ts';
 import { makePrivateFolder } from './small-files.ts';
 import { withUndo } from './undo.ts';
+import type { VolumeNames } from './volume-names.ts';
 
 export interface EnvironmentParts {
   readonly anchorFolder: string;
+  /** Which volume has which anchor; without them all have a file. */
+  readonly names?: Pick<VolumeNames, 'list'>;
+  /** Of new volumes, unless they are asked to have another. */
+  readonly anchor?: string;
   readonly sealer: Sealer;
   readonly tuning: Configuration['tuning'];
   readonly remote: RemoteStoreOptions;
@@ -25,15 +30,25 @@ export interface EnvironmentParts {
   readonly readCache?: (isShared: boolean) => Promise<ReadCache>;
 }
 
+const noNames: Pick<VolumeNames, 'list'> = { list: () => new Map() };
+
 export async function openEnvironment(
   storeUrl: string,
   options: EnvironmentOptions,
-  { anchorFolder, sealer, tuning, remote, readCache }: EnvironmentParts,
+  {
+    anchorFolder,
+    names = noNames,
+    anchor: configuredAnchor = 'file',
+    sealer,
+    tuning,
+    remote,
+    readCache,
+  }: EnvironmentParts,
 ): Promise<OpenEnvironment> {
   return withUndo(async (undo) => {
-    const [{ openStore, spoolRootOf }, { openFileAnchor }, { nodeFileSystem }] = await Promise.all([
+    const [{ openStore, spoolRootOf }, { createAnchors }, { nodeFileSystem }] = await Promise.all([
       import('../store/open-store.ts'),
-      import('../anchor/file-anchor.ts'),
+      import('./anchors.ts'),
       import('../store/node-file-system.ts'),
     ]);
     const opened = await openStore(storeUrl, {
@@ -46,7 +61,8 @@ export async function openEnvironment(
     const cache = opened.isRemote ? await readCache?.(isShared) : undefined;
     const store = cache === undefined ? opened : await throughCache(opened, cache, !isShared);
     makePrivateFolder(anchorFolder);
-    const anchor = await openFileAnchor(nodeFileSystem, anchorFolder);
+    const choiceOfNew = options.anchor ?? configuredAnchor;
+    const anchor = createAnchors({ folder: anchorFolder, fileSystem: nodeFileSystem, names, choiceOfNew });
     const spoolRoot = await spoolRootOf(storeUrl, remote);
     const digester = spoolRoot === undefined ? undefined : new SegmentDigester(spoolRoot);
     const environment: VolumeEnvironment = {

@@ -24,8 +24,8 @@ export interface LocalOptions {
 export async function openLocal({ environment, userId, version, entryPoint }: LocalOptions): Promise<LocalCaisson> {
   const folders = resolveFolders(environment, userId);
   const configuration = await loadConfiguration(folders.configurationFile);
-  const parts = createParts(folders, configuration, environment);
   const names = new VolumeNames(folders.volumesFile, withLock);
+  const parts = createParts(folders, configuration, environment, names);
   // One command's own work says what matters in its answer; only the daemon keeps a log.
   const context = { parts, names, folders, log: () => undefined, daemon: undefined };
   return {

@@ -8,10 +8,16 @@ import type { FileLock } from '../store/file-system.ts';
 import type { ReadCache } from '../store/read-cache.ts';
 import type { SealerChoice } from '../crypto/choose-sealer.ts';
 import type { Configuration } from './configuration.ts';
-import { credentialOfHint, generateKeyFile, keySourceOf } from './credentials.ts';
+import { credentialOfHint, generateKeyFile, generateKeystore, keySourceOf } from './credentials.ts';
 import type { Parts } from './parts.ts';
+import type { VolumeNames } from './volume-names.ts';
 
-export function createParts(folders: Folders, configuration: Configuration, environment: Environment): Parts {
+export function createParts(
+  folders: Folders,
+  configuration: Configuration,
+  environment: Environment,
+  names: VolumeNames,
+): Parts {
   let chosen: Promise<SealerChoice> | undefined;
   const sealerChoice = (): Promise<SealerChoice> =>
     (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
@@ -34,6 +40,8 @@ export function createParts(folders: Folders, configuration: Configuration, envi
       ]);
       return openEnvironment(storeUrl, options, {
         anchorFolder: folders.anchors,
+        names,
+        anchor: configuration.anchor,
         sealer,
         tuning: configuration.tuning,
         remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom },
@@ -50,7 +58,10 @@ export function createParts(folders: Folders, configuration: Configuration, envi
     },
     keySource: (credential) => keySourceOf(credential, environment),
     credentialOf: credentialOfHint,
-    generateKeyFile: async (path) => generateKeyFile(path),
+    generateKeyFile: async (path, credentials) => {
+      if (credentials.length === 0) return generateKeyFile(path);
+      return generateKeystore(path, credentials, environment);
+    },
     listenNbd: async (address, log) => {
       const { listenNbd } = await import('./nbd-listener.ts');
       return listenNbd(address, { spinMicroseconds: configuration.spinMicroseconds, log });

@@ -7,6 +7,7 @@ import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { checkReference } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
+import { anchorChoice, anchorOfEntry } from './anchors.ts';
 import { credentialOfEntry, hintOf } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
 import { isHashedEntry } from './hashed-entry.ts';
@@ -78,8 +79,8 @@ export function createOperations(context: OperationsContext): Operations {
       if (key !== undefined) await names.replaceKeyHint(name, key);
       return changed;
     },
-    generateKey: async ({ path: file }) => {
-      await parts.generateKeyFile(file);
+    generateKey: async ({ path: file, credentials }) => {
+      await parts.generateKeyFile(file, credentials ?? []);
       return { path: file };
     },
     doctor: async ({ store }) => (await import('./doctor.ts')).examine(context, store),
@@ -109,10 +110,12 @@ async function createVolume(
       remedy: 'Say where with --store dir:/some/folder, or set "store" in the configuration.',
     });
   }
+  const anchor = anchorChoice(request.anchor, parts);
   const keySource = await parts.keySource(credential);
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(storeUrl, {
     create: true,
+    anchor,
     overwriteDevice: request.overwriteDevice ?? false,
     log,
   });
@@ -125,6 +128,7 @@ async function createVolume(
         store: opened.environment.store.url,
         volumeId: info.volumeId,
         key: request.key ?? hintOf(credential),
+        ...anchorOfEntry(anchor),
       };
       await nameOrRemove(names, name, entry, () => engine.removeVolume(opened.environment, bytesOfId(info.volumeId)));
       return detailsOf(name, entry, info, false);
@@ -140,8 +144,9 @@ async function adoptVolume(
   const { name, store: storeUrl, root } = request;
   if (root !== undefined) return (await import('./hashed-volumes.ts')).adoptHashedVolume(context, name, storeUrl, root);
   names.checkFree(name);
+  const anchor = anchorChoice(request.anchor, parts);
   const engine = await parts.engine();
-  const opened = await parts.openEnvironment(request.store, { create: false, log });
+  const opened = await parts.openEnvironment(request.store, { create: false, anchor, log });
   return closing(
     () => opened.close(),
     async () => {
@@ -149,7 +154,7 @@ async function adoptVolume(
       const volumeId = request.volumeId ?? onlyVolume(await engine.listVolumes(store), store.url);
       const info = await engine.inspectVolume(opened.environment, bytesOfId(volumeId));
       const key: KeyHint = request.key ?? { kind: info.keySlots[0]?.kind ?? 'passphrase' };
-      const entry = { store: store.url, volumeId, key };
+      const entry = { store: store.url, volumeId, key, ...anchorOfEntry(anchor) };
       if (request.acceptMissingAnchor) {
         const credential = request.credential ?? (await credentialOfEntry(parts, request.name, entry));
         const keySource = await parts.keySource(credential);

@@ -70,6 +70,8 @@ export interface EnvironmentOptions {
   readonly create: boolean;
   /** For a volume that is served. What is verified starts with an empty cache: it comes from the store itself. */
   readonly sharesReadCache?: boolean;
+  /** Of volumes that are made or named through it (`parseAnchorChoice`); without it the configured one. */
+  readonly anchor?: string;
   /** With `create`: takes a block device over although something is on it. */
   readonly overwriteDevice?: boolean;
   readonly log?: VolumeLog;
@@ -149,7 +151,8 @@ export interface Parts {
   keySource(credential: Credential): Promise<KeySource>;
   /** The credential that a volume's hint leads to, or undefined when a person must give it. */
   credentialOf(hint: KeyHint): Promise<Credential | undefined>;
-  generateKeyFile(path: string): Promise<void>;
+  /** With credentials a keystore that each of them opens. */
+  generateKeyFile(path: string, credentials: readonly Credential[]): Promise<void>;
   listenNbd(address: ListenAddress, log: VolumeLog): Promise<NbdListener>;
   mounts(log: VolumeLog): Promise<Mounts>;
   /** Whose name and reason `status` and `doctor` show. */

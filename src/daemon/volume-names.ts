@@ -16,6 +16,8 @@ export interface VolumeEntry {
   readonly store: string;
   readonly volumeId: string;
   readonly key: KeyHint;
+  /** What remembers its newest state; without it a file of this user. */
+  readonly anchor?: string;
   /** Only of a hashed image: `sha256:…`. The id is its beginning then, and the key `none`. */
   readonly root?: string;
   /** An import or a copy that has not ended: the volume does not exist yet, only what was written of it. */
@@ -152,7 +154,8 @@ function volumesOf(json: unknown): Record<string, VolumeEntry> | undefined {
 
 function isEntry(entry: unknown): entry is VolumeEntry {
   if (!isRecord(entry)) return false;
-  const { unfinished, root, move, ...rest } = entry;
+  const { unfinished, root, move, anchor, ...rest } = entry;
+  if (anchor !== undefined && (typeof anchor !== 'string' || anchor === '')) return false;
   if (move !== undefined && !isMoveNote(move)) return false;
   if (root !== undefined && (typeof root !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(root))) return false;
   if (unfinished !== undefined && unfinished !== true) return false;

@@ -427,10 +427,15 @@ export const pemCertificatesMax = 32;
 // Policies (spec/policy.md)
 
 export const policyBytesMax = 128 * 1024;
+/** Values, indicators and lines of a policy: what parsing it costs. */
+export const policyPiecesMax = 20_000;
+/** One value or comment; what it may be as a text is less. */
+export const policyScalarBytesMax = 8 * 1024;
 /** Any file that the policy commands read: evidence, collateral, roots. */
 export const policyFileBytesMax = 4 * 1024 * 1024;
 /** A set of reference values. */
 export const referenceBytesMax = 512 * 1024;
+export const referencePiecesMax = 60_000;
 export const policyDepthMax = 12;
 /** Members of a mapping, items of a list. */
 export const policyItemsMax = 4096;

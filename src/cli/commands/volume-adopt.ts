@@ -9,6 +9,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
   const volumeId = textOption(options, 'id');
   const root = textOption(options, 'root');
+  const anchor = textOption(options, 'anchor');
   const acceptMissingAnchor = options['acceptMissingAnchor'] === true;
   const given = await keyFromOptions(options);
   let credential = given?.credential;
@@ -21,6 +22,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     store: absoluteStore(textOption(options, 'store') ?? ''),
     credential,
     acceptMissingAnchor,
+    ...(anchor === undefined ? {} : { anchor }),
     ...(volumeId === undefined ? {} : { volumeId: volumeId.toLowerCase() }),
     ...(given === undefined ? {} : { key: given.hint }),
     ...(root === undefined ? {} : { root: root.toLowerCase() }),

@@ -9,6 +9,7 @@ import type { FillReport } from '../../backup/fill.ts';
 import { WithheldHeadStore } from '../../backup/withheld-head.ts';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { PublicVolumeInfo, Volume } from '../../volume/volume-types.ts';
+import { anchorChoice, anchorOfEntry } from '../anchors.ts';
 import { hintOf } from '../credentials.ts';
 import type { OperationsContext } from '../operations-context.ts';
 import type { Engine, OpenEnvironment } from '../parts.ts';
@@ -17,7 +18,7 @@ import type { VolumeEntry } from '../volume-names.ts';
 
 export type NewVolume = Pick<
   OperationRequest<'createVolume'>,
-  'name' | 'store' | 'protection' | 'durability' | 'credential' | 'key' | 'size' | 'overwriteDevice'
+  'name' | 'store' | 'protection' | 'durability' | 'credential' | 'key' | 'size' | 'overwriteDevice' | 'anchor'
 >;
 
 export interface Filling {
@@ -34,11 +35,12 @@ export async function makeFilled(
   const startedAt = performance.now();
   const storeUrl = wanted.store ?? parts.configuration.store;
   if (storeUrl === undefined) throw storeMissing();
+  const anchor = anchorChoice(wanted.anchor, parts);
   const keySource = await parts.keySource(wanted.credential);
   const engine = await parts.engine();
   await clearUnfinished(context, wanted.name);
   const { overwriteDevice = false } = wanted;
-  const opened = await parts.openEnvironment(storeUrl, { create: true, overwriteDevice, log });
+  const opened = await parts.openEnvironment(storeUrl, { create: true, overwriteDevice, anchor, log });
   return closing(
     () => opened.close(),
     async () => {
@@ -47,7 +49,7 @@ export async function makeFilled(
       const { size, protection, durability = defaultDurability(store) } = wanted;
       const info = await engine.createVolume(environment, { size, protection, durability, keySource });
       const volumeId = bytesOfId(info.volumeId);
-      return orRemove(context, engine, opened, wanted, info, async (entry) => {
+      return orRemove(context, engine, opened, { ...wanted, anchor }, info, async (entry) => {
         const volume = await engine.openVolume(environment, { volumeId, keySource });
         const report = await closing(
           () => volume.close(),
@@ -68,11 +70,16 @@ async function orRemove<Value>(
   { names }: OperationsContext,
   engine: Engine,
   opened: OpenEnvironment,
-  { name, key, credential }: NewVolume,
+  { name, key, credential, anchor }: NewVolume & { readonly anchor: string },
   { volumeId }: PublicVolumeInfo,
   act: (entry: VolumeEntry) => Promise<Value>,
 ): Promise<Value> {
-  const entry = { store: opened.environment.store.url, volumeId, key: key ?? hintOf(credential) };
+  const entry = {
+    store: opened.environment.store.url,
+    volumeId,
+    key: key ?? hintOf(credential),
+    ...anchorOfEntry(anchor),
+  };
   const remove = async (): Promise<unknown> => engine.removeVolume(opened.environment, bytesOfId(volumeId));
   try {
     await names.add(name, { ...entry, unfinished: true });
