@@ -25,6 +25,8 @@ export const keyLabel = {
   'aws-kms': 'aws key',
   broker: 'broker key',
   kbs: 'kbs key',
+  keystore: 'keystore key',
+  keystoreName: 'keystore name',
   brokerKeys: 'broker volume keys',
   brokerSessions: 'broker sessions',
   brokerNonces: 'broker nonces',

@@ -51,7 +51,7 @@ export async function measure(
   const step = (): void => onProgress(++done, total, 'jobs');
   try {
     const keyFile = path.join(scratch, 'key');
-    await context.parts.generateKeyFile(keyFile);
+    await context.parts.generateKeyFile(keyFile, []);
     const opened = await context.parts.openEnvironment(path.join(scratch, 'store'), { create: true });
     const { environment } = opened;
     try {

@@ -76,6 +76,17 @@ export async function generateKeyFile(path: string): Promise<void> {
   }
 }
 
+/** A new keystore that each of the credentials opens. */
+export async function generateKeystore(
+  path: string,
+  credentials: readonly Credential[],
+  environment: Environment,
+): Promise<void> {
+  const { createKeystore } = await import('../keys/keystore.ts');
+  const sources = await Promise.all(credentials.map((credential) => keySourceOf(credential, environment)));
+  await createKeystore(path, sources, systemRandom);
+}
+
 /** At most one byte more than any secret may have, so that a longer one is refused and not cut. */
 function readSecretFile(path: string, what: string, option: string): Uint8Array {
   const bytes = new Uint8Array(passphraseBytesMax + 1);

@@ -31,6 +31,7 @@ const optionNames: Readonly<Record<ServiceKeyKind, readonly string[]>> = {
   'aws-kms': ['region', 'endpoint', 'profile', 'ca-file'],
   broker: ['ca-file', 'identity', 'policy', 'suite', 'evidence', 'tpm'],
   kbs: ['ca-file', 'evidence', 'tpm'],
+  keystore: ['name', 'unlock', 'passphrase-file'],
 };
 
 const secretName = /^(pin|pin-value|password|passphrase|token|secret|secret-id|api-key|access-key|private-key)$/i;

@@ -50,6 +50,7 @@ const kindCodes: Readonly<Record<KeySourceKind, number>> = {
   'aws-kms': 10,
   broker: 11,
   kbs: 12,
+  keystore: 13,
 };
 
 /** What names a slot and is bound to its wrap. */

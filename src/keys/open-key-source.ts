@@ -24,6 +24,8 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
       return (await import('./kmip.ts')).createKmipSource(url, context);
     case 'broker':
       return (await import('./broker.ts')).createBrokerSource(url, context);
+    case 'keystore':
+      return (await import('./keystore.ts')).createKeystoreSource(url, context, openKeySource);
     case 'kbs':
       throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
         remedy: 'Use another kind of key.',

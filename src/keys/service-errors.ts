@@ -13,6 +13,7 @@ export const serviceNames: Readonly<Record<ServiceKeyKind, string>> = {
   'aws-kms': 'AWS KMS',
   broker: 'the broker',
   kbs: 'the KBS',
+  keystore: 'the keystore',
 };
 
 /** No answer, or none but "later": the same may succeed in a while. */

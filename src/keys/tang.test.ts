@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { keySourceConformance } from '../../test/conformance/key-source.ts';
 import { FakeTang, newKey } from '../../test/support/fake-tang.ts';
-import { hurriedContext, keyRefusal, use } from '../../test/support/key-services.ts';
+import { hurriedContext, keyRefusal, otherUse, use } from '../../test/support/key-services.ts';
 import { parseKeyUrl } from './key-url.ts';
 import { createTangSource } from './tang.ts';
 
@@ -35,6 +35,12 @@ describe('tang', () => {
     const [first, second] = tang.asked.map((line) => JSON.parse(line.replace(/^\S+ \S+ /, '')) as { x: string });
     assert.notEqual(first?.x, second?.x);
     assert.equal(Buffer.from(parameters).includes(Buffer.from(first?.x ?? '', 'base64url')), false);
+  });
+
+  test('the box of one volume opens for no other', async () => {
+    const { parameters } = await source().enroll(use);
+    const refusal = await keyRefusal(source().derive(parameters, otherUse), 'key-wrong');
+    assert.match(refusal.message, /does not fit this slot/);
   });
 
   test('an advertisement is believed only by the signature of the pinned key', async () => {

@@ -4,7 +4,17 @@
  */
 
 /** Sources outside this process, named by a URL. */
-export const serviceKeyKinds = ['tpm', 'pkcs11', 'kmip', 'tang', 'vault', 'aws-kms', 'broker', 'kbs'] as const;
+export const serviceKeyKinds = [
+  'tpm',
+  'pkcs11',
+  'kmip',
+  'tang',
+  'vault',
+  'aws-kms',
+  'broker',
+  'kbs',
+  'keystore',
+] as const;
 export const keyKinds = ['passphrase', 'key-file', 'none', ...serviceKeyKinds] as const;
 
 export type ServiceKeyKind = (typeof serviceKeyKinds)[number];

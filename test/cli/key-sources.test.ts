@@ -103,6 +103,23 @@ test('a service that is away, refuses or lost its key says so, and nothing half 
   assert.deepEqual([lost.exit, lost.code], [4, 'key-wrong']);
 });
 
+test('a keystore sealed twice opens by either key, and holds the keys of several volumes', async (t) => {
+  const home = new Home(t);
+  const store = home.path('keys');
+  const recovery = home.keyFile('recovery');
+  await home.json(['key', 'generate', store, '--key', tang.url, '--new-key-file', recovery]);
+  const byTang = `keystore:${store}?unlock=${encodeURIComponent(tang.url)}`;
+  const byFile = `keystore:${store}?unlock=file:${recovery}`;
+  await home.json(create(home, '--key', byTang));
+  assert.deepEqual(await kindsOf(home), ['keystore']);
+  assert.notEqual((await home.json(unlock))['sealed'], null);
+  assert.notEqual((await home.json([...unlock, '--key', byFile]))['sealed'], null);
+  const other = await home.error([...unlock, '--key', `${byFile}&name=other`]);
+  assert.deepEqual([other.exit, other.code], [4, 'key-wrong']);
+  const again = await home.error(['key', 'generate', store, '--key', tang.url]);
+  assert.equal(again.code, 'store-io');
+});
+
 test('--key takes a file and asks for a passphrase; what it cannot be is refused', async (t) => {
   const home = new Home(t);
   const file = home.keyFile();

@@ -56,7 +56,7 @@ vector('service-kinds-beside', 'opens', 'A slot of each service kind beside a ke
   ring.slots.unshift(fileSlot(0, fileKey, 'file'));
   ring.slots = [firstSlot(ring), ...Array.from({ length: 8 }, (_, index) => ({ id: 1 + index, kind: 5 + index, parameters: pattern(33 + index, 41), slotKey: pattern(32, 43), label: Buffer.from('service') }))];
 });
-vector('kind-13', 'format-invalid', 'A source kind of the future.', (ring) => (firstSlot(ring).kind = 13));
+vector('kind-255', 'format-invalid', 'A source kind of the future.', (ring) => (firstSlot(ring).kind = 255));
 vector('empty', 'format-invalid', 'No bytes at all.', (ring) => (ring.change = () => Buffer.alloc(0)));
 vector('wrong-magic', 'format-invalid', 'Another magic.', (ring) => (ring.magic = 'CAISKEYZ'));
 vector('version-0', 'format-version', 'Version 0.', (ring) => (ring.version = 0));
