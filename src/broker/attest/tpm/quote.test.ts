@@ -6,7 +6,7 @@ import { fakeTpmSignature, keyPair, sha256 } from '../../../../test/support/fake
 import { requireSamples, sample, sampleText } from '../../../../test/support/evidence-samples.ts';
 import { isCaissonError, type ErrorCode } from '../../../lib/errors.ts';
 import { encodeAttest, parseAttest, type NvCertifyInfo, type TpmAttest } from '../../../wire/tpm/attest.ts';
-import { verifyNvCertify } from './nv-certify.ts';
+import { verifyNvCertify } from './quote.ts';
 
 const nonce = new Uint8Array(32).fill(3);
 const indexName = new Uint8Array(34).fill(4);
