@@ -1,14 +1,12 @@
 /** A broker put together from its parts, apart from files and signals: what `main.ts` runs and tests start. */
 import type { Clock } from '../lib/clock.ts';
 import type { Random } from '../lib/random.ts';
-import type { KeySource } from '../keys/key-source.ts';
 import type { Technology } from '../wire/evidence.ts';
 import type { CollateralSource } from './attest/collateral.ts';
 import type { TrustedRoot, Verifier } from './attest/verifier.ts';
 import { AdminService } from './release/admin.ts';
 import { Anchors } from './release/anchors.ts';
-import { openBrokerKeys } from './release/broker-keys.ts';
-import type { BrokerKeys, FirstStart } from './release/broker-keys.ts';
+import type { BrokerKeys } from './release/broker-keys.ts';
 import { Credentials } from './release/credentials.ts';
 import { Nonces } from './release/nonces.ts';
 import { Policies } from './release/policies.ts';
@@ -19,12 +17,13 @@ import type { Answered } from './server/app.ts';
 import { LogAnswers } from './server/log-answers.ts';
 import { BrokerMetrics } from './server/metrics.ts';
 import type { RateLimit } from './server/rate-limits.ts';
+import type { PeerHeads } from './heads/peer-heads.ts';
 import type { BrokerDatabase } from './state/broker-database.ts';
 
 export interface BrokerOptions {
   readonly version: string;
   readonly database: BrokerDatabase;
-  readonly masterKey: KeySource;
+  readonly keys: BrokerKeys;
   readonly verifiers: ReadonlyMap<Technology, Verifier>;
   readonly collateral: CollateralSource;
   readonly extraRoots: readonly TrustedRoot[];
@@ -33,19 +32,18 @@ export interface BrokerOptions {
   readonly addressLimit: RateLimit;
   readonly tenantLimit: RateLimit;
   readonly onAnswer: (answer: Answered) => void;
+  /** Heads of other brokers' logs that are kept here; undefined: none. */
+  readonly peers: PeerHeads | undefined;
 }
 
 export interface Broker {
   readonly app: ReturnType<typeof createBrokerApp>;
-  readonly keys: BrokerKeys;
   /** For other protocols that release keys under the same rules. */
   readonly releases: ReleaseService;
-  readonly first: FirstStart | undefined;
 }
 
-export async function createBroker(options: BrokerOptions): Promise<Broker> {
-  const { database, clock, random, version, collateral, extraRoots, verifiers } = options;
-  const { keys, first } = await openBrokerKeys(database, options.masterKey, random, clock.wall());
+export function createBroker(options: BrokerOptions): Broker {
+  const { database, keys, clock, random, version, collateral, extraRoots, verifiers } = options;
   const nonces = new Nonces(keys.nonceKey, random);
   const sessions = new Sessions(database, keys, random);
   const definitions = new Map([...verifiers].map(([technology, verifier]) => [technology, verifier.definitions]));
@@ -64,6 +62,7 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
     addressLimit: options.addressLimit,
     tenantLimit: options.tenantLimit,
     onAnswer: options.onAnswer,
+    peers: options.peers,
   });
-  return { app, keys, releases, first };
+  return { app, releases };
 }

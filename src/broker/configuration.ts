@@ -54,6 +54,15 @@ const brokerSchema = z.strictObject({
       tenant: rate.default({ perSecond: 5000, burst: 10_000 }),
     })
     .prefault({}),
+  /** Where the head of the release log is kept besides: `file:/path`, `tpm:0x01800010` or `peer:https://other/v1/heads`. */
+  logHead: z
+    .string()
+    .regex(/^(file:\/|tpm:0x[0-9a-f]{8}$|peer:https:\/\/)/, 'must be file:/path, tpm:0x01800010 or peer:https://…')
+    .optional(),
+  /** PEM: whom the certificate of a peer must come from. */
+  peerAuthority: absolutePath.optional(),
+  /** Logs of other brokers whose heads are kept here. */
+  peers: z.array(z.string().regex(/^[0-9a-f]{64}$/, 'must be the id of a log')).default([]),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 

@@ -19,7 +19,8 @@ export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
   return {
     run: async (request) => (await import('./main.ts')).runBroker(options, request),
     policies: async () => await openPolicies(),
-    admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place),
+    logs: async () => (await import('./log-tools.ts')).logTools,
+    admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place, options),
   };
 }
 

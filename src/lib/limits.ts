@@ -652,3 +652,5 @@ export const peerMillisecondsMax = 5_000;
 export const tpmHeadMillisecondsMin = 60_000;
 /** Entries that `caisson log show` holds at one time. */
 export const logShownEntriesMax = 10_000;
+/** A piece in which a backup of the broker's database is copied. */
+export const brokerBackupPieceBytes = 1024 * 1024;

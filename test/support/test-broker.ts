@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { EvidenceSource } from '../../src/attester/evidence-source.ts';
 import { createBroker } from '../../src/broker/broker.ts';
 import type { Broker } from '../../src/broker/broker.ts';
+import { openBrokerKeys } from '../../src/broker/release/broker-keys.ts';
 import type { CollateralSource } from '../../src/broker/attest/collateral.ts';
 import { commonClaims } from '../../src/broker/attest/verifier.ts';
 import type { TrustedRoot, Verifier } from '../../src/broker/attest/verifier.ts';
@@ -123,10 +124,15 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'caisson-broker-'));
   const database = options.database ?? new MemoryBrokerDatabase();
   const answers: Answered[] = [];
-  const broker = await createBroker({
+  const masterKey = createKeyFileSource({
+    content: Uint8Array.from({ length: 32 }, (_, at) => at),
+    random: systemRandom,
+  });
+  const { keys, first } = await openBrokerKeys(database, masterKey, systemRandom, Date.now());
+  const broker = createBroker({
     version: 'test',
-    database,
-    masterKey: createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, at) => at), random: systemRandom }),
+    peers: undefined,
+    ...{ database, keys },
     verifiers: options.verifiers ?? new Map([['tpm', fakeVerifier]]),
     collateral: noCollateral,
     extraRoots: options.extraRoots ?? [],
@@ -140,7 +146,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   const tls = authority.issue(certificateNames('127.0.0.1', []), Date.now());
   const listener: Listener = await listenHttps(broker.app, { host: '127.0.0.1', port: options.port ?? 0, tls });
   const url = `https://127.0.0.1:${listener.port}`;
-  const adminToken = broker.first?.adminToken ?? '';
+  const adminToken = first?.adminToken ?? '';
   const admin: TestBroker['admin'] = async (operation, request, token = adminToken) => {
     const response = await broker.app.request(
       `/v1/admin/${operation}`,
@@ -153,7 +159,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     );
     return (await response.json()) as Record<string, unknown>;
   };
-  if (broker.first !== undefined) {
+  if (first !== undefined) {
     await admin('tenant-add', { tenant: 'acme' });
     await admin('policy-put', { tenant: 'acme', name: 'main', text: policyText('main') });
     await admin('key-create', { tenant: 'acme', key: 'data', policy: 'main' });

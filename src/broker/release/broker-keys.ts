@@ -54,6 +54,13 @@ export interface FirstStart {
   readonly adminToken: string;
 }
 
+/** Where the token of the root administrator is kept from the first start on. */
+export interface TokenKeeper {
+  keep(token: string): void;
+  /** It is nobody's token after all. */
+  drop(): void;
+}
+
 export interface OpenedKeys {
   readonly keys: BrokerKeys;
   /** Where this very start made the keys. */
@@ -66,13 +73,17 @@ export async function openBrokerKeys(
   source: KeySource,
   random: Random,
   now: number,
+  keeper?: TokenKeeper,
 ): Promise<OpenedKeys> {
   const found = await readRoot(database, source);
   if (found !== undefined) return { keys: keysBelow(found, random), first: undefined };
   const adminToken = toHex(random.bytes(32));
+  // Before the commit: the database never has an administrator whose token nobody has.
+  keeper?.keep(adminToken);
   try {
     await createRoot(database, source, random, now, adminToken);
   } catch (error) {
+    keeper?.drop();
     if (!isCaissonError(error, 'name-exists')) throw error;
     return { keys: keysBelow(await rootOfAnother(database, source), random), first: undefined };
   }

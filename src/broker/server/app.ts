@@ -15,6 +15,7 @@ import {
   brokerReleasesWaitingMax,
   brokerReleaseBytesMax,
   brokerRequestBytesMax,
+  logHeadBodyBytesMax,
 } from '../../lib/limits.ts';
 import { adminOperations, workloadOperations } from '../../wire/broker-schema.ts';
 import type { AdminOperationName } from '../../wire/broker-schema.ts';
@@ -32,6 +33,7 @@ import type { Anchors } from '../release/anchors.ts';
 import type { BrokerKeys } from '../release/broker-keys.ts';
 import type { ReleaseService } from '../release/release.ts';
 import type { Session, Sessions } from '../release/sessions.ts';
+import type { PeerAnswer, PeerHeads } from '../heads/peer-heads.ts';
 import type { BrokerDatabase } from '../state/broker-database.ts';
 import { asCaissonError, bodyOf, statusOf } from './error-answer.ts';
 import type { LogAnswers } from './log-answers.ts';
@@ -57,6 +59,7 @@ export interface BrokerAppParts {
   readonly tenantLimit: RateLimit;
   /** Told every answer; `error` of those that are the broker's own trouble. */
   readonly onAnswer: (answer: Answered) => void;
+  readonly peers: PeerHeads | undefined;
 }
 
 export interface Answered {
@@ -95,6 +98,7 @@ class BrokerRoutes {
     this.#adminRoutes();
     this.#logRoutes();
     this.#operatorRoutes();
+    this.#peerRoutes();
     this.#app.notFound((context) =>
       this.#answer(context, 'unknown', async () => {
         throw new CaissonError('invalid', 'name-missing', 'the broker has no such route');
@@ -205,6 +209,22 @@ class BrokerRoutes {
         headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
       });
     });
+  }
+
+  /** Other brokers keep the heads of their logs here: what they sign is all the right they need. */
+  #peerRoutes(): void {
+    const { peers } = this.#parts;
+    if (peers === undefined) return;
+    const path = '/v1/heads/:log';
+    const answerOf = ({ status, body }: PeerAnswer): Response =>
+      new Response(body === undefined ? null : Uint8Array.from(body), { status });
+    this.#get(path, async (context) => answerOf(await peers.get(context.req.param('log') ?? '')));
+    this.#app.put(path, (context) =>
+      this.#answer(context, path, async () => {
+        const body = await readBody(context.req.raw, logHeadBodyBytesMax);
+        return answerOf(await peers.put(context.req.param('log'), body, context.req.header('if-match')));
+      }),
+    );
   }
 
   #get(path: string, work: (context: Context<Env>) => Promise<Response>): void {

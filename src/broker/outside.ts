@@ -1,0 +1,106 @@
+/** What a broker has from outside itself: collateral of vendors, roots of operators, and where its log's head is kept. */
+import { X509Certificate, createPublicKey } from 'node:crypto';
+import type { SigningKey } from '../crypto/signature.ts';
+import { CaissonError } from '../lib/errors.ts';
+import { patientClock } from '../lib/clock.ts';
+import { logIdOf } from '../wire/release-log.ts';
+import type { CollateralSource } from './attest/collateral.ts';
+import type { TrustedRoot } from './attest/verifier.ts';
+import type { BrokerConfiguration } from './configuration.ts';
+import type { LogHeadAnchor } from './heads/log-head-anchor.ts';
+import { readPrivateFile } from './server/state-files.ts';
+import type { BrokerDatabase } from './state/broker-database.ts';
+
+/** How often a head that is kept elsewhere moves. */
+const headMilliseconds = 1_000;
+
+/** Bundles first, then what was fetched before, then, where it is allowed, the services. */
+export async function openCollateral(
+  { collateral: { bundles, cache, fetch, pccs } }: BrokerConfiguration,
+  stateFolder: string,
+): Promise<CollateralSource> {
+  const { firstOf, offlineBundle } = await import('./collateral/offline-bundle.ts');
+  const offline = await Promise.all(bundles.map((path) => offlineBundle(path)));
+  if (!fetch) return firstOf(...offline, nothing);
+  const [{ cachedCollateral }, { intelService }, { amdService, isImmutableAmdCollateral }] = await Promise.all([
+    import('./collateral/cached-collateral.ts'),
+    import('./collateral/intel-pcs.ts'),
+    import('./collateral/amd-kds.ts'),
+  ]);
+  const clock = patientClock;
+  const intel = intelService({ clock, ...(pccs === undefined ? {} : { baseUrl: pccs }) });
+  const source = firstOf(intel, amdService({ clock }), nothing);
+  const folder = cache ?? `${stateFolder}/collateral`;
+  const isImmutable = isImmutableAmdCollateral;
+  return firstOf(...offline, cachedCollateral({ source, clock, folder, isImmutable }));
+}
+
+const nothing: CollateralSource = {
+  get: async (name) => {
+    throw new CaissonError('invalid', 'collateral-missing', `this broker has no ${name}`, {
+      remedy: 'Give a bundle in collateral.bundles, or allow collateral.fetch.',
+      details: { name },
+    });
+  },
+};
+
+export function readExtraRoots({ extraRoots }: BrokerConfiguration): readonly TrustedRoot[] {
+  return extraRoots.map(({ technology, name, file }) => {
+    const text = readPrivateFile(file);
+    if (text === undefined) throw badRoot(file, 'there is no such file');
+    return { technology, name, der: derOf(text, file) };
+  });
+}
+
+/** A certificate or a public key in PEM. */
+function derOf(text: string, file: string): Uint8Array {
+  try {
+    if (text.includes('BEGIN CERTIFICATE')) return Uint8Array.from(new X509Certificate(text).raw);
+    return Uint8Array.from(createPublicKey(text).export({ format: 'der', type: 'spki' }));
+  } catch {
+    throw badRoot(file, 'it holds no certificate and no public key in PEM');
+  }
+}
+
+function badRoot(file: string, what: string): CaissonError {
+  return new CaissonError('invalid', 'configuration-invalid', `the root ${file} cannot be used: ${what}`, {
+    details: { file },
+  });
+}
+
+/** The database, held against the head that is kept elsewhere where the configuration says so. */
+export async function openHeadAnchor(
+  database: BrokerDatabase,
+  configuration: BrokerConfiguration,
+  key: SigningKey,
+  acceptsRollback: boolean,
+): Promise<BrokerDatabase> {
+  const anchor = await headAnchorOf(configuration, key);
+  if (anchor === undefined) return database;
+  const { openAnchoredDatabase } = await import('./heads/anchored-database.ts');
+  return openAnchoredDatabase(database, {
+    ...{ anchor, clock: patientClock, acceptsRollback },
+    everyMilliseconds: headMilliseconds,
+  });
+}
+
+async function headAnchorOf(
+  { logHead, peerAuthority }: BrokerConfiguration,
+  key: SigningKey,
+): Promise<LogHeadAnchor | undefined> {
+  if (logHead === undefined) return undefined;
+  const [, kind = '', place = ''] = /^(file|tpm|peer):(.*)$/.exec(logHead) ?? [];
+  switch (kind) {
+    case 'file':
+      return (await import('./heads/file-head-anchor.ts')).openFileHeadAnchor(place);
+    case 'tpm': {
+      const { openTpmHeadAnchor } = await import('./heads/tpm-head-anchor.ts');
+      return openTpmHeadAnchor({ device: undefined, handle: Number(place), logId: logIdOf(key.publicKey) });
+    }
+    default: {
+      const { openPeerHeadAnchor } = await import('./heads/peer-head-anchor.ts');
+      const authority = peerAuthority === undefined ? undefined : readPrivateFile(peerAuthority);
+      return openPeerHeadAnchor({ url: place, key, authority, now: () => patientClock.wall() });
+    }
+  }
+}
