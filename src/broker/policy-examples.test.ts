@@ -6,11 +6,10 @@ import { describe, it } from 'node:test';
 import { technologies } from '../wire/evidence.ts';
 import { verifiers } from './attest/verifiers.ts';
 import { initdataClaims } from './policy/release-section.ts';
-import { offlineBundle } from './collateral/offline-bundle.ts';
-import { openPolicyTools } from './policy-tools.ts';
+import { localPolicyTools } from './policy-tools.ts';
 
 const folder = resolve(import.meta.dirname, '../../deploy/policies');
-const tools = openPolicyTools({ verifiers, openBundle: offlineBundle, now: () => 0, exampleFolder: folder });
+const tools = localPolicyTools();
 
 describe('the example policies', () => {
   it('are there for each technology, with tests', () => {

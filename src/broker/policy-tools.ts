@@ -2,8 +2,9 @@
  * What `caisson policy` does, over files: checks, explains and tries policies (spec/policy.md). It carries
  * out `PolicyTools` of admin/broker-tools.ts in the command's own process and needs no broker.
  */
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type {
   PolicyCheckReport,
   PolicyClaims,
@@ -12,6 +13,7 @@ import type {
   PolicyTestReport,
   PolicyTools,
 } from '../admin/broker-tools.ts';
+import { systemClock } from '../lib/clock.ts';
 import { CaissonError, isCaissonError, messageOf } from '../lib/errors.ts';
 import { fromHex, toHex } from '../lib/hex.ts';
 import { policyFileBytesMax } from '../lib/limits.ts';
@@ -20,8 +22,10 @@ import { technologies } from '../wire/evidence.ts';
 import type { Technology } from '../wire/evidence.ts';
 import type { CollateralSource } from './attest/collateral.ts';
 import type { TrustedRoot, VerifiedEvidence, Verifier } from './attest/verifier.ts';
+import { verifiers } from './attest/verifiers.ts';
+import { offlineBundle } from './collateral/offline-bundle.ts';
 import { readEvidence } from './evidence-file.ts';
-import { parseTree, PolicyInvalidError, Problems } from './policy/document.ts';
+import { parseTree, PolicyInvalidError, Problems, referenceBounds } from './policy/document.ts';
 import { evaluatePolicy } from './policy/evaluate.ts';
 import { parsePolicy } from './policy/policy.ts';
 import type { Definitions, Policy } from './policy/policy.ts';
@@ -62,6 +66,16 @@ export function openPolicyTools(parts: PolicyToolsParts): PolicyTools {
     claims: async (technology) => runner.claims(technology),
     example: async (technology) => runner.example(technology),
   };
+}
+
+/** With the verifiers of this build, the policies that come with it and the system's clock. */
+export function localPolicyTools(): PolicyTools {
+  // deploy/policies lies beside src/ and beside dist/ alike.
+  const folders = ['../../deploy/policies/', '../../../deploy/policies/'].map((place) =>
+    fileURLToPath(new URL(place, import.meta.url)),
+  );
+  const exampleFolder = folders.find((folder) => existsSync(folder)) ?? folders[0]!;
+  return openPolicyTools({ verifiers, openBundle: offlineBundle, now: () => systemClock.wall(), exampleFolder });
 }
 
 class PolicyRunner {
@@ -213,7 +227,7 @@ const noCollateral: CollateralSource = {
 
 /** What a text is, by its first member; whatever is unclear is judged as a policy. */
 function kindOf(bytes: Uint8Array): TextKind {
-  const tree = parseTree(bytes, policyFileBytesMax, new Problems(''));
+  const tree = parseTree(bytes, referenceBounds, new Problems(''));
   if (tree?.kind !== 'map') return 'policy';
   if (tree.members.has('caisson-reference-values')) return 'reference-values';
   return tree.members.has('caisson-policy-test') ? 'policy-test' : 'policy';

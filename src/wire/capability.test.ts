@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { signingKeyFromSeed, volumeIdFromPublicKey } from '../crypto/signature.ts';
 import type { SigningKey } from '../crypto/signature.ts';
 import { isCaissonError } from '../lib/errors.ts';

@@ -6,7 +6,7 @@ import type { Envelope } from '../../src/wire/envelope.ts';
 import { envelopeSuites } from '../../src/wire/envelope-suites.ts';
 import { brokerIdFromPublicKey } from '../../src/wire/request-statement.ts';
 import type { RequestStatement } from '../../src/wire/request-statement.ts';
-import { CaissonError } from '../../src/lib/errors.ts';
+import type { CaissonError } from '../../src/lib/errors.ts';
 import { seededBytes } from './seeded.ts';
 import type { SeededBytes } from './seeded.ts';
 

@@ -5,10 +5,20 @@
  * alias is left; depth and counts are bounded. Whatever is wrong is a `Problem`, and all of them are
  * told at once by `Problems.refuse`.
  */
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { ParsedNode, YAMLMap, YAMLSeq } from 'yaml';
 import { CaissonError } from '../../lib/errors.ts';
-import { policyDepthMax, policyItemsMax, policyProblemsMax } from '../../lib/limits.ts';
+import {
+  policyBytesMax,
+  policyDepthMax,
+  policyItemsMax,
+  policyPiecesMax,
+  policyProblemsMax,
+  referenceBytesMax,
+  referencePiecesMax,
+} from '../../lib/limits.ts';
+import { prescan } from './prescan.ts';
+import type { TextBounds } from './prescan.ts';
 import { suggestion } from './suggest.ts';
 
 export interface Place {
@@ -94,10 +104,16 @@ function problemText({ file, line, column, message }: Problem): string {
 
 const start: Place = { line: 1, column: 1 };
 
+/** Of policies and test files. */
+export const policyBounds: TextBounds = { bytesMax: policyBytesMax, piecesMax: policyPiecesMax };
+export const referenceBounds: TextBounds = { bytesMax: referenceBytesMax, piecesMax: referencePiecesMax };
+
 /** The tree of a text, or undefined where it is not one; `problems` says why. */
-export function parseTree(bytes: Uint8Array | string, bytesMax: number, problems: Problems): Tree | undefined {
-  const text = decoded(bytes, bytesMax, problems);
+export function parseTree(bytes: Uint8Array | string, bounds: TextBounds, problems: Problems): Tree | undefined {
+  const text = decoded(bytes, bounds.bytesMax, problems);
   if (text === undefined) return undefined;
+  const objection = prescan(text, bounds);
+  if (objection !== undefined) return problems.add(placeIn(text, objection.offset), objection.message);
   const lines = new LineCounter();
   const placeOf = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
@@ -108,10 +124,13 @@ export function parseTree(bytes: Uint8Array | string, bytesMax: number, problems
   const document = parseDocument<ParsedNode>(text, options);
   for (const error of document.errors) problems.add(placeOf(error.pos[0]), error.message.split('\n')[0] ?? 'no YAML');
   if (document.errors.length > 0) return undefined;
-  if (document.warnings.length > 0 || document.directives?.yaml.explicit === true)
-    return problems.add(start, 'directives are not allowed');
   if (document.contents === null) return problems.add(start, 'the text is empty');
   return new Walk(problems, placeOf).tree(document.contents, 0);
+}
+
+function placeIn(text: string, offset: number): Place {
+  const before = text.substring(0, offset).split('\n');
+  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }
 
 function decoded(bytes: Uint8Array | string, bytesMax: number, problems: Problems): string | undefined {
@@ -136,10 +155,6 @@ class Walk {
 
   tree(node: ParsedNode, depth: number): Tree | undefined {
     const place = this.#placeOf(node.range[0]);
-    if (isAlias(node)) return this.#problems.add(place, 'aliases are not allowed: write the value again');
-    if (node.anchor !== undefined) return this.#problems.add(place, 'anchors are not allowed');
-    if (node.tag !== undefined && !/^tag:yaml\.org,2002:(map|seq|str)$/.test(node.tag))
-      return this.#problems.add(place, 'tags are not allowed');
     if (depth > policyDepthMax) return this.#problems.add(place, `nested deeper than ${policyDepthMax} levels`);
     if (isMap(node)) return this.#map(node, place, depth);
     if (isSeq(node)) return this.#list(node, place, depth);

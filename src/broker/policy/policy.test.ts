@@ -253,12 +253,38 @@ describe('a faulty policy is refused, with line and column:', () => {
   });
 
   it('control characters do not reach the message', () => {
-    assert.doesNotMatch(refusal(policyText.replace('release:', '"rel\\u001bease":')).message, /\u001b/);
+    assert.doesNotMatch(refusal(policyText.replace('release:', '"rel\\u001bease":')).message, new RegExp('\u001b'));
+  });
+
+  /** Each keeps a parser of YAML busy for seconds, or fills its stack; none gets that far. */
+  const hostile: readonly (readonly [string, string, RegExp])[] = [
+    ['open brackets', '['.repeat(100_000), /^p:1:13: nested deeper than 12 levels$/],
+    ['open braces', 'a: {b: '.repeat(10_000), /^p:1:\d+: nested deeper/],
+    ['dashes', '- '.repeat(50_000), /^p:1:25: nested deeper/],
+    ['question marks', '? '.repeat(50_000), /^p:1:25: nested deeper/],
+    ['quotation marks', '"'.repeat(100_000), /^p:1:40001: more than 20000 values/],
+    ['lines', '\n'.repeat(100_000), /^p:20001:1: more than 20000 values/],
+    ['commas', `[${','.repeat(100_000)}`, /more than 20000 values/],
+    ['escapes', `"${'\\q'.repeat(50_000)}"`, /^p:1:1: a text of 100002 characters, at most 8192$/],
+    ['tags', '! '.repeat(50_000), /^p:1:1: tags are not allowed$/],
+    ['an alias', 'a: 1\nb: *a', /^p:2:4: aliases are not allowed/],
+  ];
+  for (const [name, text, said] of hostile)
+    it(`a text full of ${name}`, () => assert.match(refusal(text).message, said));
+
+  it('but not for what a value of several lines begins with', () => {
+    for (const value of ['|\n  *not an alias\n  &nor an anchor', '"*a"', "'!b'", 'c # *d'])
+      parsePolicy(
+        policyText.replace('a test', () => value),
+        'p',
+        definitions,
+        references,
+      );
   });
 
   it('thousands of members within a moment', () => {
-    const many = Array.from({ length: 12_000 }, (_, at) => `x${at}: 1`).join('\n');
-    assert.match(refusal(`a:\n${many.replace(/^/gm, ' ')}`).message, /12000 entries, at most 4096/);
+    const many = Array.from({ length: 4_500 }, (_, at) => `x${at}: 1`).join('\n');
+    assert.match(refusal(`a:\n${many.replace(/^/gm, ' ')}`).message, /4500 entries, at most 4096/);
   });
 });
 

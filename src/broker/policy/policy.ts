@@ -4,7 +4,7 @@
  */
 import { sha256 } from '../../crypto/digest.ts';
 import { toHex } from '../../lib/hex.ts';
-import { policyBytesMax, policyProfilesMax, policyTextCharactersMax } from '../../lib/limits.ts';
+import { policyProfilesMax, policyTextCharactersMax } from '../../lib/limits.ts';
 import { technologies } from '../../wire/evidence.ts';
 import type { Technology } from '../../wire/evidence.ts';
 import type { ClaimDefinition } from '../attest/verifier.ts';
@@ -16,6 +16,7 @@ import {
   Members,
   nameOf,
   parseTree,
+  policyBounds,
   PolicyInvalidError,
   Problems,
   shown,
@@ -58,7 +59,7 @@ export function parsePolicy(
   references: References,
 ): Policy {
   const problems = new Problems(file);
-  const tree = parseTree(text, policyBytesMax, problems);
+  const tree = parseTree(text, policyBounds, problems);
   const map = tree && mapOf(tree, 'a policy', problems);
   if (map === undefined) throw new PolicyInvalidError(problems.list);
   const known = ['caisson-policy', 'name', 'description', 'profiles', 'release'];

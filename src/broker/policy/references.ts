@@ -1,8 +1,17 @@
 /** Sets of reference values, by name (spec/policy.md, section 4). */
 import { sha256 } from '../../crypto/digest.ts';
 import { toHex } from '../../lib/hex.ts';
-import { policyTextCharactersMax, referenceBytesMax } from '../../lib/limits.ts';
-import { checkVersion, Members, mapOf, nameOf, parseTree, PolicyInvalidError, Problems } from './document.ts';
+import { policyTextCharactersMax } from '../../lib/limits.ts';
+import {
+  checkVersion,
+  Members,
+  mapOf,
+  nameOf,
+  parseTree,
+  referenceBounds,
+  PolicyInvalidError,
+  Problems,
+} from './document.ts';
 import type { ScalarTree, Tree } from './document.ts';
 import { readDate } from './values.ts';
 
@@ -27,7 +36,7 @@ export const noReferences: References = new Map();
 /** `policy-invalid` with every problem of the text. `file` names it in messages. */
 export function parseReferenceSet(text: Uint8Array | string, file: string): ReferenceSet {
   const problems = new Problems(file);
-  const tree = parseTree(text, referenceBytesMax, problems);
+  const tree = parseTree(text, referenceBounds, problems);
   const map = tree && mapOf(tree, 'a set of reference values', problems);
   if (map === undefined) throw new PolicyInvalidError(problems.list);
   const known = ['caisson-reference-values', 'name', 'description', 'values'];

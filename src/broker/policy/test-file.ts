@@ -3,12 +3,22 @@
  * is to say of each. Reading one checks it like a policy; `caseFailure` compares a verdict with it.
  */
 import { fromHex } from '../../lib/hex.ts';
-import { policyBytesMax, policyTextCharactersMax } from '../../lib/limits.ts';
+import { policyTextCharactersMax } from '../../lib/limits.ts';
 import { envelopeSuites } from '../../wire/envelope-suites.ts';
 import { technologies } from '../../wire/evidence.ts';
 import type { Technology } from '../../wire/evidence.ts';
 import type { ClaimDefinition, ClaimValue, VerifiedEvidence } from '../attest/verifier.ts';
-import { checkVersion, mapOf, Members, parseTree, PolicyInvalidError, Problems, shown, textOf } from './document.ts';
+import {
+  checkVersion,
+  mapOf,
+  Members,
+  parseTree,
+  policyBounds,
+  PolicyInvalidError,
+  Problems,
+  shown,
+  textOf,
+} from './document.ts';
 import type { MapTree, Tree } from './document.ts';
 import type { Definitions } from './policy.ts';
 import type { PolicyRequest } from './release-section.ts';
@@ -45,7 +55,7 @@ const baseMembers = caseMembers.filter((name) => !['name', 'without', 'allowed-b
 /** `policy-invalid` with every problem of the text. */
 export function parsePolicyTests(text: Uint8Array | string, file: string, definitions: Definitions): PolicyTestFile {
   const problems = new Problems(file);
-  const tree = parseTree(text, policyBytesMax, problems);
+  const tree = parseTree(text, policyBounds, problems);
   const map = tree && mapOf(tree, 'a test file', problems);
   if (map === undefined) throw new PolicyInvalidError(problems.list);
   const known = ['caisson-policy-test', 'policy', 'references', 'base', 'cases'];
