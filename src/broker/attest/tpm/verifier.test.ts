@@ -236,6 +236,8 @@ test('ek-root: an endorsement key without certificate is a root itself', async (
     ...{ technology: 'tpm', name: 'machine 7', der: spkiOf(keyPair(use, 'P-256').publicKey) },
   });
   await refuses(withContext(made, { extraRoots: [pin('other')] }), 'ek-root');
+  const { activation: _none, ...unasked } = made.context;
+  await refuses({ ...made, context: { ...unasked, extraRoots: [pin('ek')] } }, 'ek-root');
   const { claims } = await verify(withContext(made, { extraRoots: [pin('other'), pin('ek')] }));
   assert.equal(claims.get('tpm.manufacturer'), 'machine 7');
 });
