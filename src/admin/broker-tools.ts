@@ -56,6 +56,25 @@ export interface BrokerTools {
   admin(place: BrokerPlace): Promise<BrokerAdmin>;
   policies(): Promise<PolicyTools>;
   logs(): Promise<LogTools>;
+  backups(): Promise<BackupTools>;
+}
+
+/** Of a broker's SQLite database. Paths are absolute; nothing that exists is replaced. */
+export interface BackupTools {
+  /** Also while a broker runs on the database. */
+  backup(databaseFile: string, file: string): Promise<BackupReport>;
+  /** `key` as in LogCopy: the backup must have a head that it signed. */
+  restore(backup: string, databaseFile: string, key: string | undefined): Promise<BackupReport>;
+}
+
+export interface BackupReport {
+  readonly databaseBytes: number;
+  readonly sha256: string;
+  readonly logSize: number;
+  readonly logRoot: string;
+  /** When the backup was made, milliseconds since 1970. */
+  readonly time: number;
+  readonly isHeadSigned: boolean;
 }
 
 /** What `caisson log` does with a downloaded copy. Paths are absolute. Throws `log-tampered` for what does not hold. */

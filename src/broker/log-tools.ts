@@ -56,7 +56,7 @@ export const logTools: LogTools = {
 
   async checkProof(file, key) {
     const bytes = await readWhole(file, logProofBytesMax);
-    const proof = checkProof(bytes, await readKey(key));
+    const proof = checkProof(bytes, await readLogKey(key));
     const log = { log: toHex(logIdOf(proof.publicKey)), key: toHex(proof.publicKey), isKeyGiven: key !== undefined };
     const report: LogProofReport =
       proof.kind === 'inclusion'
@@ -109,7 +109,7 @@ async function verifyCopy(
   { file, key, since }: LogCopy,
   onEntry?: (entry: LoggedEntry, leafHash: Uint8Array) => void,
 ): Promise<VerifiedLog> {
-  const expectations = { publicKey: await readKey(key), since: await readSince(since), onEntry };
+  const expectations = { publicKey: await readLogKey(key), since: await readSince(since), onEntry };
   try {
     return await verifyLogFile(createReadStream(file), expectations);
   } catch (error) {
@@ -140,7 +140,7 @@ function isWanted({ index, kind, tenant }: LoggedEntry, request: LogShowRequest)
 }
 
 /** 64 hexadecimal digits, or a file that holds them. */
-async function readKey(text: string | undefined): Promise<Uint8Array | undefined> {
+export async function readLogKey(text: string | undefined): Promise<Uint8Array | undefined> {
   if (text === undefined) return undefined;
   const given = fromHex(text, publicKeyBytes);
   if (given !== undefined) return given;

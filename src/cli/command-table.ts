@@ -1,7 +1,7 @@
 /** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
 import { brokerCommands } from './broker-commands.ts';
 import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
-import { logCommands } from './log-commands.ts';
+import { brokerBackupCommands, logCommands } from './log-commands.ts';
 import { policyCommands } from './policy-commands.ts';
 
 const name: ArgumentSpec = { form: '<name>', description: 'the name of the volume' };
@@ -56,7 +56,7 @@ const protectionOrHashed: OptionSpec = {
 const anchor: OptionSpec = {
   flags: '--anchor <anchor>',
   description:
-    'what remembers the newest state: file, tpm or tpm:DEVICE (docs/tpm.md); default: file, unless configured',
+    'what remembers the newest state: file, tpm or tpm:DEVICE (docs/tpm.md), broker (docs/broker.md); default: file, unless configured',
 };
 
 const newVolumeOptions: readonly OptionSpec[] = [
@@ -584,5 +584,6 @@ export const commandTable: readonly CommandSpec[] = [
   ...machineCommands,
   ...brokerCommands,
   ...policyCommands,
+  ...brokerBackupCommands,
   ...logCommands,
 ];

@@ -62,3 +62,33 @@ export const logCommands: readonly CommandSpec[] = [
     load: () => import('./commands/log-check-proof.ts'),
   },
 ];
+
+const database: OptionSpec = {
+  flags: '--database <file>',
+  description: "the broker's SQLite database, broker.sqlite in its state folder",
+  isRequired: true,
+};
+
+/** They belong to `caisson broker`, and need no broker that runs. */
+export const brokerBackupCommands: readonly CommandSpec[] = [
+  {
+    path: 'broker backup',
+    summary: "copy a broker's database into one file, also while the broker runs",
+    arguments: [],
+    options: [database, { flags: '--to <file>', description: 'a new file', isRequired: true }],
+    examples: ['caisson broker backup --database /var/lib/caisson-broker/broker.sqlite --to broker.backup'],
+    load: () => import('./commands/broker-backup.ts'),
+  },
+  {
+    path: 'broker restore',
+    summary: 'check a backup and make a database of it; a broker that keeps its log head elsewhere has to accept it',
+    arguments: [],
+    options: [
+      { flags: '--from <file>', description: 'the backup', isRequired: true },
+      { ...database, description: 'a new file; move the old database aside first' },
+      { ...key, description: 'the public key of the log: the backup must have a head that it signed' },
+    ],
+    examples: ['caisson broker restore --from broker.backup --database /var/lib/caisson-broker/broker.sqlite'],
+    load: () => import('./commands/broker-restore.ts'),
+  },
+];

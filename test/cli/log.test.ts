@@ -63,11 +63,11 @@ test('lines are listed by kind and tenant, and cannot pretend to be others', asy
   await writeCopy(home, 'some.log', log);
   const shown = await home.json(['log', 'show', 'some.log', '--kind', 'refusal']);
   assert.deepEqual(
-    (shown['entries'] as { index: number }[]).map(({ index }) => index),
+    (shown['entries'] as unknown as { index: number }[]).map(({ index }) => index),
     [1, 4, 5],
   );
   const few = await home.json(['log', 'show', 'some.log', '--tenant', 'main', '--from', '1', '--count', '2']);
-  assert.deepEqual([few['matching'], (few['entries'] as unknown[]).length], [4, 2]);
+  assert.deepEqual([few['matching'], (few['entries'] as unknown as unknown[]).length], [4, 2]);
   const text = await home.run(['log', 'show', 'some.log']);
   assert.equal(text.stdout.trimEnd().split('\n').length, 6);
   assert.ok(!text.stdout.includes('\u001b'));
@@ -81,7 +81,10 @@ test('proofs are made from a copy and checked by themselves', async (t) => {
   const inclusion = await home.run(['log', 'prove', 'late.log', '211']);
   fs.writeFileSync(home.path('line.proof'), inclusion.stdout);
   const line = await home.json(['log', 'check-proof', 'line.proof', '--key', key]);
-  assert.deepEqual([line['kind'], line['size'], (line['entry'] as { index: number }).index], ['inclusion', 300, 211]);
+  assert.deepEqual(
+    [line['kind'], line['size'], (line['entry'] as unknown as { index: number }).index],
+    ['inclusion', 300, 211],
+  );
   const consistency = await home.run(['log', 'prove', 'late.log', '--since', 'early.log']);
   fs.writeFileSync(home.path('more.proof'), consistency.stdout);
   const more = await home.json(['log', 'check-proof', 'more.proof']);

@@ -13,7 +13,6 @@ import { logIdOf, signHead } from '../../wire/release-log.ts';
 import { nvReadPublic, nvWrite } from '../../tpm/tpm-nv.ts';
 import { withTpm } from '../../tpm/tpm.ts';
 import { decodeFileHead, encodeFileHead, openFileHeadAnchor } from './file-head-anchor.ts';
-import { openHeadAnchor } from './open-head-anchor.ts';
 import { openPeerHeadAnchor } from './peer-head-anchor.ts';
 import { encodeHeadBody, PeerHeads } from './peer-heads.ts';
 import { openTpmHeadAnchor } from './tpm-head-anchor.ts';
@@ -160,15 +159,4 @@ test('a peer that lies, is away or says too much is named', async (t) => {
     assert.throws(() => openPeerHeadAnchor({ url: wrong, key: logKey, authority: undefined, now }), {
       code: 'configuration-invalid',
     });
-});
-
-test('a place for the head is named by one text', () => {
-  const open = (text: string): string => openHeadAnchor({ text, key: logKey, authority: undefined, now }).describe;
-  assert.equal(open('file:/var/lib/x'), '/var/lib/x');
-  assert.equal(open('tpm:0x01800100'), 'NV index 0x01800100 of the TPM');
-  assert.equal(open('tpm:0x01800100@/dev/tpm0'), 'NV index 0x01800100 of the TPM');
-  assert.equal(open('https://peer.example/v1/log-heads'), `https://peer.example/v1/log-heads/${toHex(logId)}`);
-  for (const wrong of ['', 'file:relative', 'tpm:', 'tpm:1', 'ftp://x']) {
-    assert.throws(() => open(wrong), { code: 'configuration-invalid' }, wrong);
-  }
 });
