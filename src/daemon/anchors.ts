@@ -4,11 +4,16 @@
  *
  * Invariant: within one environment a volume has one anchor; a choice is looked up once and kept.
  */
+import type { Credential } from '../admin/schema.ts';
 import type { Anchor, AnchorState } from '../anchor/anchor.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { toHex } from '../lib/hex.ts';
 import { anchorUrlCharactersMax, tpmAnchorIntervalMilliseconds, tpmAnchorRestMilliseconds } from '../lib/limits.ts';
 import type { FileSystem } from '../store/file-system.ts';
+import { brokerPlaceOf } from '../keys/broker-place.ts';
+import { parseKeyUrl } from '../keys/key-url.ts';
+import type { KeyUrl } from '../keys/key-url.ts';
+import type { VolumeLog } from '../volume/volume-types.ts';
 import type { VolumeNames } from './volume-names.ts';
 
 export const fileAnchorChoice = 'file';
@@ -23,14 +28,16 @@ export type AnchorChoice =
       readonly intervalMilliseconds: number;
       /** Between advances that nobody waits for. */
       readonly restMilliseconds: number;
-    };
+    }
+  | { readonly kind: 'broker'; readonly url: KeyUrl };
 
 const millisecondsMax = 86_400_000;
 
-/** `argument-invalid` for anything but `file` and `tpm[:DEVICE][?interval=MS&rest=MS]`. */
+/** `argument-invalid` for anything but `broker:https://…` as keys have it, `file` and `tpm[:DEVICE][?interval=MS&rest=MS]`. */
 export function parseAnchorChoice(text: string): AnchorChoice {
   if (text.length > anchorUrlCharactersMax) throw invalidChoice('it is too long');
   if (text === fileAnchorChoice) return { kind: 'file' };
+  if (text.startsWith('broker:')) return brokerChoice(text);
   const [place = '', query, ...rest] = text.split('?');
   if (rest.length > 0 || (place !== 'tpm' && !place.startsWith('tpm:'))) throw invalidChoice('it is of no known kind');
   const options = new Map<string, number>([
@@ -52,9 +59,16 @@ export function parseAnchorChoice(text: string): AnchorChoice {
   };
 }
 
+function brokerChoice(text: string): AnchorChoice {
+  const url = parseKeyUrl(text);
+  brokerPlaceOf(url);
+  return { kind: 'broker', url };
+}
+
 function invalidChoice(reason: string): CaissonError {
   return new CaissonError('invalid', 'argument-invalid', `the anchor cannot be used: ${reason}`, {
-    remedy: 'Anchors are file, tpm and tpm:DEVICE, with ?interval=MILLISECONDS&rest=MILLISECONDS behind a TPM.',
+    remedy:
+      'Anchors are file, tpm and tpm:DEVICE, with ?interval=MILLISECONDS&rest=MILLISECONDS behind a TPM, and broker:https://HOST:PORT/TENANT/KEY; where the key is of a broker, broker alone is the same.',
   });
 }
 
@@ -64,6 +78,7 @@ export interface AnchorParts {
   readonly names: Pick<VolumeNames, 'list'>;
   /** Of volumes that no name leads to: what a new one is asked to have. */
   readonly choiceOfNew: string;
+  readonly log?: VolumeLog;
 }
 
 /** Opens each kind of anchor when the first volume needs it. */
@@ -123,7 +138,7 @@ class ChosenAnchors implements Anchor {
   }
 }
 
-async function openAnchor(text: string, { folder, fileSystem }: AnchorParts): Promise<Anchor> {
+async function openAnchor(text: string, { folder, fileSystem, log }: AnchorParts): Promise<Anchor> {
   const choice = parseAnchorChoice(text);
   switch (choice.kind) {
     case 'file':
@@ -136,6 +151,8 @@ async function openAnchor(text: string, { folder, fileSystem }: AnchorParts): Pr
       const { device, intervalMilliseconds } = choice;
       return openTpmAnchor({ fileSystem, folder, register: createTpmRegister(device), intervalMilliseconds });
     }
+    case 'broker':
+      return (await import('./broker-anchors.ts')).openBrokerAnchor(choice.url, log);
   }
 }
 
@@ -143,8 +160,12 @@ async function openAnchor(text: string, { folder, fileSystem }: AnchorParts): Pr
 export function anchorChoice(
   asked: string | undefined,
   { configuration }: { readonly configuration: { readonly anchor: string } },
+  /** `broker` alone means the broker, the tenant and the key of this one. */
+  credential?: Credential,
 ): string {
-  const choice = asked ?? configuration.anchor;
+  const text = asked ?? configuration.anchor;
+  const isOfKey = text === 'broker' && credential?.kind === 'url' && credential.url.startsWith('broker:');
+  const choice = isOfKey ? credential.url : text;
   parseAnchorChoice(choice);
   return choice;
 }

@@ -62,7 +62,8 @@ export async function openEnvironment(
     const store = cache === undefined ? opened : await throughCache(opened, cache, !isShared);
     makePrivateFolder(anchorFolder);
     const choiceOfNew = options.anchor ?? configuredAnchor;
-    const anchor = createAnchors({ folder: anchorFolder, fileSystem: nodeFileSystem, names, choiceOfNew });
+    const log = options.log === undefined ? {} : { log: options.log };
+    const anchor = createAnchors({ folder: anchorFolder, fileSystem: nodeFileSystem, names, choiceOfNew, ...log });
     const spoolRoot = await spoolRootOf(storeUrl, remote);
     const digester = spoolRoot === undefined ? undefined : new SegmentDigester(spoolRoot);
     const environment: VolumeEnvironment = {
@@ -72,7 +73,7 @@ export async function openEnvironment(
       random: systemRandom,
       sealer,
       tuning: definedFields(tuning),
-      ...(options.log === undefined ? {} : { log: options.log }),
+      ...log,
       ...(digester === undefined ? {} : { digester }),
     };
     return {

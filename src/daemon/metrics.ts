@@ -4,6 +4,7 @@
  */
 import { Counter, Gauge, Registry } from '@prometheus-io/client';
 import type { HousekeepingStats, VolumeStats } from '../volume/volume-types.ts';
+import { anchorOutage } from './anchor-outages.ts';
 import { isHashed, stateOf } from './served-volume.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 
@@ -127,6 +128,18 @@ export function createMetrics(host: VolumeHost): () => Promise<string> {
     help: 'Volumes that the daemon holds open',
     registers: [registry],
     collect: () => volumes.set(host.list().length),
+  });
+  const unreachable: Gauge = new Gauge({
+    name: 'caisson_anchor_unreachable_seconds',
+    help: 'Since no broker that keeps an anchor has answered; 0 while all do',
+    registers: [registry],
+    collect: () => unreachable.set(anchorOutage().unreachableSeconds),
+  });
+  const unanchored: Gauge = new Gauge({
+    name: 'caisson_anchor_unanchored_volumes',
+    help: 'Volumes that go on by their policy while no broker holds their newest state',
+    registers: [registry],
+    collect: () => unanchored.set(anchorOutage().unanchoredVolumes),
   });
   return () => registry.metrics();
 }

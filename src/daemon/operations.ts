@@ -110,7 +110,7 @@ async function createVolume(
       remedy: 'Say where with --store dir:/some/folder, or set "store" in the configuration.',
     });
   }
-  const anchor = anchorChoice(request.anchor, parts);
+  const anchor = anchorChoice(request.anchor, parts, credential);
   const keySource = await parts.keySource(credential);
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(storeUrl, {
@@ -144,7 +144,7 @@ async function adoptVolume(
   const { name, store: storeUrl, root } = request;
   if (root !== undefined) return (await import('./hashed-volumes.ts')).adoptHashedVolume(context, name, storeUrl, root);
   names.checkFree(name);
-  const anchor = anchorChoice(request.anchor, parts);
+  const anchor = anchorChoice(request.anchor, parts, request.credential);
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(request.store, { create: false, anchor, log });
   return closing(

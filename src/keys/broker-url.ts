@@ -4,29 +4,15 @@ import { BrokerAccess } from '../broker-client/broker-access.ts';
 import { BrokerClient, parseBrokerId } from '../broker-client/broker-client.ts';
 import { holdAccess } from '../broker-client/shared-accesses.ts';
 import type { AccessHold } from '../broker-client/shared-accesses.ts';
+import { systemClock } from '../lib/clock.ts';
 import { toHex } from '../lib/hex.ts';
 import { envelopeSuites } from '../wire/envelope-suites.ts';
 import type { EnvelopeSuite } from '../wire/envelope-suites.ts';
+import { brokerPlaceOf } from './broker-place.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
 import type { KeySourceContext } from './key-source-context.ts';
 import { readSecretText } from './secret-file.ts';
-
-export interface BrokerPlace {
-  readonly origin: string;
-  readonly tenant: string;
-  readonly key: string;
-}
-
-const namePattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
-
-export function brokerPlaceOf({ kind, body }: KeyUrl): BrokerPlace {
-  const url = URL.canParse(body) ? new URL(body) : undefined;
-  const [, tenant = '', key = '', ...rest] = url?.pathname.split('/') ?? [];
-  const isWhole = url?.protocol === 'https:' && namePattern.test(tenant) && namePattern.test(key) && rest.length === 0;
-  if (url !== undefined && isWhole) return { origin: url.origin, tenant, key };
-  throw invalidKeyUrl(kind, 'it is not of the form broker:https://HOST:PORT/TENANT/KEY');
-}
 
 /** The access that this URL means; shared with everybody in this process who gives the same. */
 export function holdBrokerAccess(url: KeyUrl, { clock, random }: KeySourceContext): AccessHold {
@@ -55,7 +41,9 @@ export function holdBrokerAccess(url: KeyUrl, { clock, random }: KeySourceContex
           ...(technology === undefined ? {} : { technology }),
           ...(tpm === undefined ? {} : { tpm }),
         }),
-      ...{ tenant, key, suite, clock },
+      ...{ tenant, key, suite },
+      // It only wipes what nobody took; that keeps no process alive.
+      clock: systemClock,
     });
   });
 }

@@ -7,7 +7,8 @@
 import { equalBytes } from '../crypto/digest.ts';
 import { isCaissonError } from '../lib/errors.ts';
 import type { ReleasedKey } from '../broker-client/broker-access.ts';
-import { brokerPlaceOf, holdBrokerAccess } from './broker-url.ts';
+import { brokerPlaceOf } from './broker-place.ts';
+import { holdBrokerAccess } from './broker-url.ts';
 import type { HeldKeySource, KeyUse } from './key-source.ts';
 import type { KeyUrl } from './key-url.ts';
 import type { KeySourceContext } from './key-source-context.ts';

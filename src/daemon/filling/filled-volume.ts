@@ -35,7 +35,7 @@ export async function makeFilled(
   const startedAt = performance.now();
   const storeUrl = wanted.store ?? parts.configuration.store;
   if (storeUrl === undefined) throw storeMissing();
-  const anchor = anchorChoice(wanted.anchor, parts);
+  const anchor = anchorChoice(wanted.anchor, parts, wanted.credential);
   const keySource = await parts.keySource(wanted.credential);
   const engine = await parts.engine();
   await clearUnfinished(context, wanted.name);
