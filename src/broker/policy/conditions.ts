@@ -127,8 +127,10 @@ class ConditionReader {
       return this.#problems.add(tree.place, `"${kind}" must be a list, or {reference: NAME}`);
     if (tree.kind === 'list' && isSingle)
       return this.#problems.add(tree.place, '"equals" takes one value; write one-of for several');
-    const allowed = readAllowedValues(tree, this.#definition, this.#references, this.#problems);
-    return allowed && { kind, allowed };
+    // Nothing but nothing is a rule; one of nothing, or with nothing, is none.
+    if (tree.kind === 'list' && tree.items.length === 0 && kind !== 'only')
+      return this.#problems.add(tree.place, `the list of "${kind}" is empty, so that it would mean nothing`);
+    return { kind, allowed: readAllowedValues(tree, this.#definition, this.#references, this.#problems) };
   }
 
   #bits(tree: Tree): Test | undefined {
@@ -167,9 +169,8 @@ export function readAllowedValues(
   definition: Pick<ClaimDefinition, 'name' | 'kind' | 'bytes'>,
   references: References,
   problems: Problems,
-): AllowedValues | undefined {
+): AllowedValues {
   const items = tree.kind === 'list' ? tree.items : [tree];
-  if (items.length === 0) return problems.add(tree.place, 'the list is empty, so that it could never hold');
   const values: AllowedValue[] = [];
   const names: string[] = [];
   for (const item of items) {
@@ -295,7 +296,7 @@ export function allowedText(allowed: AllowedValues, kind: RuleKind, now: number,
   const expired = allowed.values.length - current.length;
   const told = current.toSpliced(valuesShownMax).map((value) => ruleValueText(value, kind));
   if (current.length > told.length) told.push(`${current.length - told.length} more`);
-  const values = told.length === 0 ? 'no value' : told.join(', ');
+  const values = told.length === 0 ? 'nothing' : told.join(', ');
   const notes = [
     ...(allowed.references.length === 0 ? [] : [`of ${allowed.references.join(', ')}`]),
     ...(expired === 0 ? [] : [`${expired} expired`]),

@@ -135,6 +135,8 @@ describe('a condition', () => {
     ['tcb.date', '2026-05-02', '2026-05-03T00:00:00Z', true],
     ['tcb.advisories', '{ includes: [B] }', ['A', 'B'], true],
     ['tcb.advisories', '{ includes: [B, C] }', ['A', 'B'], false],
+    ['tcb.advisories', '[]', [], true],
+    ['tcb.advisories', '{ only: [] }', ['B'], false],
     ['tcb.advisories', '[A, B]', ['B'], true],
     ['tcb.advisories', '[A, B]', 'A', false],
     ['tcb.status', '{ equals: UpToDate }', 'UpToDate', true],
@@ -162,7 +164,7 @@ describe('a condition', () => {
       const sets = collectReferences([parseReferenceSet(old, 'images.yaml')]);
       const changes = { 'snp.measurement': new Uint8Array(48).fill(0xaa) };
       const verdict = evaluatePolicy(parsePolicy(text, 'p', definitions, sets), allowedEvidence(changes), later);
-      assert.match(failures(verdict)[0]?.expected ?? '', /no value \(of images; 1 expired\)/);
+      assert.match(failures(verdict)[0]?.expected ?? '', /nothing \(of images; 1 expired\)/);
       const before = { ...request, now: Date.parse('2026-04-01') };
       assert.ok(evaluatePolicy(parsePolicy(text, 'p', definitions, sets), allowedEvidence(changes), before).allowed);
     }

@@ -129,7 +129,7 @@ const faults: readonly (readonly [string, string | RegExp, string, RegExp])[] = 
     /a condition of snp.vmpl, a number, has no member "only"/,
   ],
   ['an empty condition', '{ at-most: 0 }', '{}', /says none of equals, one-of/],
-  ['an empty list', '[UpToDate]', '[]', /the list is empty/],
+  ['an empty list', '[UpToDate]', '[]', /the list of "one-of" is empty/],
   ['one-of with one value', '[UpToDate]', '{ one-of: UpToDate }', /"one-of" must be a list/],
   ['equals with a list', '[UpToDate]', '{ equals: [UpToDate] }', /"equals" takes one value/],
   ['a list within a list', '[UpToDate]', '[[UpToDate]]', /an item must be a mapping/],
@@ -196,6 +196,7 @@ const faults: readonly (readonly [string, string | RegExp, string, RegExp])[] = 
     'suites: [x25591]',
     /"x25591" in "suites" is not one of .*; did you mean "x25519"\?/,
   ],
+  ['no initdata', 'keys: [database, "database-*"]', 'initdata: []', /"initdata" is empty/],
   [
     'initdata of another length',
     'keys: [database, "database-*"]',

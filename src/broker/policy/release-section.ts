@@ -106,11 +106,13 @@ function isSuite(text: string): text is EnvelopeSuite {
 }
 
 function readInitdata(tree: Tree, references: References, problems: Problems): AllowedValues | undefined {
+  if (tree.kind === 'list' && tree.items.length === 0)
+    return problems.add(tree.place, '"initdata" is empty, so that it could never hold');
   const allowed = readAllowedValues(tree, { name: 'initdata', kind: 'bytes' }, references, problems);
-  const isDigest = allowed?.values.every(
+  const isDigest = allowed.values.every(
     ({ value }) => value instanceof Uint8Array && initdataBytes.includes(value.length),
   );
-  return isDigest === false ? problems.add(tree.place, 'digests of initdata have 32, 48 or 64 bytes') : allowed;
+  return isDigest ? allowed : problems.add(tree.place, 'digests of initdata have 32, 48 or 64 bytes');
 }
 
 class ReleaseReader {
