@@ -1,6 +1,6 @@
 /** Each check of Intel evidence, with evidence that only this check refuses. */
 import assert from 'node:assert/strict';
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import {
   enclaveReport,
@@ -93,6 +93,12 @@ const quotes: readonly Refusal[] = [
     check: 'qe-report-signature',
     code: 'evidence-untrusted',
     quote: { qeSigningKey: intelKey('stranger') },
+  },
+  {
+    check: 'qe-report-signature',
+    code: 'evidence-untrusted',
+    what: 'of a certificate whose key is of another kind',
+    quote: { pck: pckCertificate({ publicKey: generateKeyPairSync('ed25519').publicKey }) },
   },
   { check: 'attestation-key', code: 'evidence-untrusted', quote: { qeReportData: new Uint8Array(64) } },
   { check: 'attestation-key-point', code: 'evidence-untrusted', quote: { attestationKey: new Uint8Array(64).fill(1) } },
