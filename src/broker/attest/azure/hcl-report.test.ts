@@ -99,6 +99,10 @@ describe('report of the paravisor', () => {
     refused(withData({ keys: [{ ...rest, e, n: Buffer.alloc(520, 0xff).toString('base64url') }] }), 'runtime-data');
   });
 
+  it('wants it to have the exponent of TPMs', () => {
+    for (const e of ['AQ', 'Aw', 'AQAD']) refused(withData({ keys: [{ ...attestationJwk(), e }] }), 'runtime-data', e);
+  });
+
   it('refuses facts of the wrong type', () => {
     refused(withData({ 'vm-configuration': [] }), 'runtime-data');
     for (const [name, value] of [

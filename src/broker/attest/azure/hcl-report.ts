@@ -19,6 +19,8 @@ const runtimeVersion = 1;
 const hashes: Readonly<Record<number, 'sha256' | 'sha384' | 'sha512'>> = { 1: 'sha256', 2: 'sha384', 3: 'sha512' };
 const reportTypes = { snp: 2, tdx: 4 } as const;
 const akBits = { min: 2048, max: 4096 } as const;
+/** Of every TPM. */
+const akExponent = 65_537n;
 const akName = 'HCLAkPub';
 const userDataBytes = 64;
 
@@ -130,8 +132,9 @@ function attestationKey(keys: unknown): KeyObject {
   } catch (error) {
     throw wrongData(`hold an ${akName} that is no key of RSA`, error);
   }
-  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  const { modulusLength: bits = 0, publicExponent } = key.asymmetricKeyDetails ?? {};
   if (bits < akBits.min || bits > akBits.max) throw wrongData(`hold an ${akName} of ${bits} bits`);
+  if (publicExponent !== akExponent) throw wrongData(`hold an ${akName} of another exponent than ${akExponent}`);
   return key;
 }
 
