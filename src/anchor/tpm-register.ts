@@ -113,6 +113,7 @@ export function encodeRegister({ counter, digest }: RegisterContent): Uint8Array
 
 /** `format-version` for what a newer Caisson wrote, `anchor-tampered` for what none did. */
 export function decodeRegister(bytes: Uint8Array): RegisterContent {
+  if (bytes.length !== registerBytes) throw registerTampered(`its register has ${bytes.length} bytes`);
   const reader = new ByteReader(bytes, 'register of an anchor');
   const version = reader.u8();
   if (version > registerVersion) {

@@ -1,9 +1,10 @@
 /** Keys sealed to a TPM, on software TPMs: the conformance suite, and each thing that must keep a slot shut. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { deriveKey, keyLabel } from '../crypto/derive.ts';
 import { systemRandom } from '../crypto/random.ts';
 import { patientClock } from '../lib/clock.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
@@ -11,6 +12,7 @@ import { keySourceConformance } from '../../test/conformance/key-source.ts';
 import { hasSwtpm, requireSwtpm, startSwtpm } from '../../test/support/swtpm.ts';
 import type { SoftwareTpm } from '../../test/support/swtpm.ts';
 import { Algorithm, tpmHash } from '../wire/tpm/algorithms.ts';
+import { TpmWriter } from '../wire/tpm/codec.ts';
 import { parseKeyUrl } from './key-url.ts';
 import type { HeldKeySource } from './key-source.ts';
 import { createTpmSource } from './tpm.ts';
@@ -125,6 +127,16 @@ describe('key in a TPM', { skip: !isRunnable }, () => {
     const { parameters, key } = await source(tpm.device, '?parent=0x81000001').enroll(use);
     assert.equal(decodeTpmSlot(parameters.subarray(slotAt)).parent, 0x81000001);
     assert.deepEqual(await source(tpm.device).derive(parameters, use), key);
+    // What Caisson sealed is what tpm2-tools unseal, and the slot key follows from it as the specification says.
+    const slot = decodeTpmSlot(parameters.subarray(slotAt));
+    writeFileSync(join(tpm.folder, 'sealed.pub'), new TpmWriter().sized(slot.area).finish());
+    writeFileSync(join(tpm.folder, 'sealed.priv'), new TpmWriter().sized(slot.secret).finish());
+    await tpm.tool('tpm2_load', '-C', '0x81000001', '-u', 'sealed.pub', '-r', 'sealed.priv', '-c', 'sealed.ctx');
+    await assert.rejects(tpm.tool('tpm2_unseal', '-c', 'sealed.ctx', '-o', 'secret'));
+    await tpm.tool('tpm2_unseal', '-c', 'sealed.ctx', '-p', 'pcr:sha256:7', '-o', 'secret');
+    await tpm.tool('tpm2_flushcontext', '-t');
+    const secret = readFileSync(join(tpm.folder, 'secret'));
+    assert.deepEqual(deriveKey(secret, parameters.subarray(1, slotAt), keyLabel.tpm, use.volumeId), key);
     await assert.rejects(source(other.device).derive(parameters, use), {
       code: 'key-source-unavailable',
       message: /keeps no key at 0x81000001/,

@@ -15,6 +15,7 @@ import { parseTpmDevice } from '../tpm/tpm-device.ts';
 import { isTpmRefusal } from '../tpm/tpm-errors.ts';
 import {
   createPrimary,
+  getRandom,
   load,
   policyAuthValue,
   policyPcr,
@@ -76,7 +77,8 @@ export function createTpmSource(url: KeyUrl, { clock, random }: KeySourceContext
       describe: `TPM ${text}, registers ${bank.indexes.join(', ')} of ${bank.hash.name}${pinFile === undefined ? '' : ', PIN'}`,
       wrap: () =>
         ask(async (tpm) => {
-          const secret = Uint8Array.from(random.bytes(keyBytes));
+          // Weak randomness on either side alone gives nothing away.
+          const secret = sha256(random.bytes(keyBytes), await getRandom(tpm, keyBytes));
           return { wrapped: encodeTpmSlot(await sealSecret(tpm, { bank, parent, pinFile }, secret)), secret };
         }),
       unwrap: async (wrapped) => {

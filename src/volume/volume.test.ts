@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { test } from 'node:test';
+import type { AnchorState } from '../anchor/anchor.ts';
 import { openFileAnchor } from '../anchor/file-anchor.ts';
 import { chooseSealer } from '../crypto/choose-sealer.ts';
 import { systemRandom } from '../crypto/random.ts';
@@ -65,4 +66,38 @@ test('what is written is read back, across close and open', async (context) => {
   assert.deepEqual(report.findings, []);
   assert.equal(report.unitsChecked, 257);
   assert.equal(report.freshness, 'current');
+});
+
+test('an anchor whose memory wears out sets the pace of advances that nobody waits for', async (context) => {
+  const plain = await scratch(context);
+  const waits = new Set<number>();
+  const clock = {
+    ...systemClock,
+    after: (milliseconds: number, callback: () => void) => {
+      waits.add(milliseconds);
+      return systemClock.after(milliseconds, callback);
+    },
+  };
+  const anchor = {
+    describe: plain.anchor.describe,
+    read: (id: Uint8Array) => plain.anchor.read(id),
+    advance: (state: AnchorState) => plain.anchor.advance(state),
+    forget: (id: Uint8Array) => plain.anchor.forget(id),
+    restMilliseconds: () => 54_321,
+  };
+  const environment = { ...plain, anchor, clock, tuning: { anchorMilliseconds: 4_321 } };
+  const options = { size: 2 ** 20, protection: 'sealed', durability: 'local', keySource: key } as const;
+  const { volumeId } = await createVolume(environment, options);
+  const id = fromHex(volumeId, 16)!;
+  const flushOnce = async (used: VolumeEnvironment): Promise<void> => {
+    const volume = await openVolume(used, { volumeId: id, keySource: key });
+    await volume.write(0, 4096, Region.from(systemRandom.bytes(4096)), 0, false);
+    await volume.flush();
+    await volume.close();
+  };
+  await flushOnce(environment);
+  assert.deepEqual([waits.has(54_321), waits.has(4_321)], [true, false]);
+  waits.clear();
+  await flushOnce({ ...environment, anchor: { ...anchor, restMilliseconds: () => 0 } });
+  assert.deepEqual([waits.has(54_321), waits.has(4_321)], [false, true]);
 });

@@ -1,5 +1,6 @@
-/** Short runs of the TPM targets, so that the targets themselves stay alive. */
+/** Short runs of the targets for TPMs and attesters, so that the targets themselves stay alive. */
 import { test } from 'node:test';
+import { fuzz as fuzzAttester } from './attester.fuzz.ts';
 import { fuzz as fuzzAnswers } from './tpm-answers.fuzz.ts';
 import { fuzz as fuzzSlots } from './tpm-slot.fuzz.ts';
 import assert from 'node:assert/strict';
@@ -9,6 +10,8 @@ import { loadVectors } from './vector-mutation.ts';
 
 test('five hundred strange answers of a TPM are values or errors by name', () => fuzzAnswers(7, 500));
 test('a thousand changed slots have one form or are refused by name', () => fuzzSlots(7, 1000));
+
+test('a thousand changed registers and documents have one form or are refused by name', () => fuzzAttester(7, 1000));
 
 test('the frozen slots decode or are refused as they say', () => {
   const vectors = loadVectors('tpm-slot');
