@@ -1,5 +1,6 @@
 /** Every vector of test/vectors/capability/ reaches what it expects; narrowing narrows, whatever is composed. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
@@ -127,6 +128,32 @@ describe('a capability', () => {
     throws(() => narrowCapability(token, alice, { holder: alice.publicKey }), 'capability-refused');
   });
 
+  it('is shown with a challenge of 16 to 1024 bytes', () => {
+    const token = mintCapability(volumeKey, 0, whole);
+    for (const length of [16, 1024]) {
+      const proof = proveHolder(alice, token, new Uint8Array(length));
+      verifyCapability(token, { ...contextFor(token, alice), proof });
+    }
+    for (const length of [15, 1025]) {
+      throws(() => proveHolder(alice, token, new Uint8Array(length)), 'assertion-failed');
+      const proof = { challenge: new Uint8Array(length), signature: proofSignature(token, length) };
+      throws(() => verifyCapability(token, { ...contextFor(token, alice), proof }), 'capability-invalid');
+    }
+  });
+
+  for (const wrong of [
+    { base: -4096 },
+    { base: 0.5 },
+    { length: 2 ** 53 },
+    { notBefore: -1 },
+    { expiresAt: 1.5 },
+    { length: 0 },
+  ])
+    it(`is not minted with ${JSON.stringify(wrong)}`, () => {
+      const grant = { ...whole, rights: rights('read'), ...wrong };
+      throws(() => mintCapability(volumeKey, 0, grant), 'capability-invalid');
+    });
+
   for (const text of [
     '',
     'csncap1.',
@@ -235,6 +262,15 @@ function forgedBlock(token: Uint8Array, signer: SigningKey, grant: CapabilityGra
   } catch {
     return undefined;
   }
+}
+
+/** By alice, over a challenge of zeros of a length that our own function refuses. */
+function proofSignature(token: Uint8Array, length: number): Uint8Array {
+  const digest = createHash('sha256').update(token).digest();
+  const challengeLength = Buffer.alloc(4);
+  challengeLength.writeUInt32LE(length);
+  const label = Buffer.from('caisson capability proof v1\0');
+  return alice.sign(Buffer.concat([label, digest, challengeLength, Buffer.alloc(length)]));
 }
 
 function contextFor(
