@@ -79,7 +79,7 @@ export const importRules: readonly ImportRule[] = [
   row(
     'attester',
     ['lib', 'sys', 'crypto', 'wire', 'tpm'],
-    ['node:crypto', 'node:fs', 'node:fs/promises'],
+    ['node:crypto', 'node:fs', 'node:fs/promises', 'node:http'],
     'evidence, gathered on the side of the workload',
   ),
   row(

@@ -5,7 +5,7 @@
  * The certificate of the chip and the TDX quote come from the platform's own web service, which is the host's: a fetcher
  * is injected, and what it brings is judged by the broker like everything else.
  */
-import { CaissonError } from '../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { evidencePartBytesMax } from '../lib/limits.ts';
 import { isTpmRefusal } from '../tpm/tpm-errors.ts';
 import { nvRead, nvReadPublic } from '../tpm/tpm-nv.ts';
@@ -15,6 +15,7 @@ import type { Evidence } from '../wire/evidence.ts';
 import { carriedReportData } from '../wire/report-data.ts';
 import { checkReportDataLength, evidenceMissing } from './evidence-source.ts';
 import type { EvidenceSource } from './evidence-source.ts';
+import type { PlatformFetch } from './platform-fetch.ts';
 import { bankOf, quoteParts } from './tpm-source.ts';
 import type { TpmSourceOptions } from './tpm-source.ts';
 
@@ -27,18 +28,6 @@ const reportTypes: Readonly<Record<number, 'az-snp-vtpm' | 'az-tdx-vtpm'>> = { 2
 const tdReportBytes = 1024;
 const certificateUrl = 'http://169.254.169.254/metadata/THIM/amd/certification';
 const quoteUrl = 'http://169.254.169.254/acc/tdquote';
-
-export interface PlatformRequest {
-  readonly url: string;
-  readonly method: 'GET' | 'POST';
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
-  /** Of the answer. */
-  readonly bytesMax: number;
-}
-
-/** The body of a successful answer; throws for any other. */
-export type PlatformFetch = (request: PlatformRequest) => Promise<Uint8Array>;
 
 export interface AzureSourceOptions extends TpmSourceOptions {
   readonly fetch?: PlatformFetch;
@@ -110,7 +99,12 @@ async function platformParts(
   if (technology === 'az-snp-vtpm') {
     if (fetch === undefined) return {};
     const headers = { Metadata: 'true' };
-    const answer = await fetch({ url: certificateUrl, method: 'GET', headers, bytesMax: evidencePartBytesMax });
+    const question = { url: certificateUrl, method: 'GET', headers, bytesMax: evidencePartBytesMax } as const;
+    const answer = await fetch(question).catch((error: unknown) => {
+      if (isCaissonError(error, 'evidence-missing')) return undefined; // the broker may know the certificate
+      throw error;
+    });
+    if (answer === undefined) return {};
     return { vcek: new TextEncoder().encode(textMember(answer, 'vcekCert', certificateUrl)) };
   }
   if (fetch === undefined)

@@ -9,6 +9,7 @@ import type { EvidenceSource } from './evidence-source.ts';
 import { openGramineSource } from './gramine-source.ts';
 import type { GramineOptions } from './gramine-source.ts';
 import { openNitroSource } from './nitro-source.ts';
+import { createPlatformFetch } from './platform-fetch.ts';
 import { createTpmEvidenceSource } from './tpm-source.ts';
 import { openTsmSource } from './tsm-source.ts';
 import type { TsmOptions } from './tsm-source.ts';
@@ -43,7 +44,7 @@ const places: readonly Place[] = [
   {
     name: 'Azure paravisor',
     technologies: ['az-snp-vtpm', 'az-tdx-vtpm'],
-    open: (options) => openAzureSource({ ...options.azure, ...deviceOf(options) }),
+    open: (options) => openAzureSource({ fetch: createPlatformFetch(), ...options.azure, ...deviceOf(options) }),
   },
   {
     name: 'TPM 2.0',

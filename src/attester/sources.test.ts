@@ -1,10 +1,13 @@
 /** Evidence from files, from the Nitro module and from Azure's paravisor: what is asked, what is given on, what is refused. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { sha256 } from '../crypto/digest.ts';
+import { patientClock } from '../lib/clock.ts';
 import { Hierarchy, NvAttribute } from '../tpm/tpm-constants.ts';
 import { nvDefine } from '../tpm/tpm-nv.ts';
 import { createPrimary, evictControl } from '../tpm/tpm-objects.ts';
@@ -16,11 +19,12 @@ import { bump, fakeTsm } from '../../test/support/fake-tsm.ts';
 import { hasSwtpm, requireSwtpm, startSwtpm } from '../../test/support/swtpm.ts';
 import type { SoftwareTpm } from '../../test/support/swtpm.ts';
 import { openAzureSource } from './azure-source.ts';
-import type { PlatformRequest } from './azure-source.ts';
 import { detectSource, surveySources } from './detect-source.ts';
 import { openGramineSource } from './gramine-source.ts';
 import { attestationRequest, documentOf, openNitroSource } from './nitro-source.ts';
 import { fileFailed } from './report-files.ts';
+import { createPlatformFetch } from './platform-fetch.ts';
+import type { PlatformRequest } from './platform-fetch.ts';
 import { openTsmSource } from './tsm-source.ts';
 
 const reportData = Uint8Array.from({ length: 64 }, (_, index) => index);
@@ -196,6 +200,33 @@ describe('Nitro', () => {
   test('there is no module on this machine', () => assert.equal(openNitroSource(), undefined));
 });
 
+test('the service of a cloud is asked once, within bounds, and followed nowhere', async (context) => {
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    seen.push(`${request.method} ${request.url} ${String(request.headers['metadata'])}`);
+    if (request.url === '/away') return void response.writeHead(302, { location: '/good' }).end();
+    if (request.url === '/silent') return;
+    if (request.url === '/long') return void response.end(new Uint8Array(101));
+    request.pipe(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  context.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  const ask = (path: string, fetch = createPlatformFetch()): Promise<Uint8Array> => {
+    const url = `http://127.0.0.1:${port}${path}`;
+    return fetch({ url, method: 'POST', headers: { Metadata: 'true' }, body: 'question', bytesMax: 100 });
+  };
+  assert.equal(Buffer.from(await ask('/good')).toString(), 'question');
+  assert.deepEqual(seen, ['POST /good true']);
+  await assert.rejects(ask('/away'), { code: 'evidence-missing', message: /status 302/ });
+  await assert.rejects(ask('/long'), { code: 'evidence-missing', message: /more than 100 bytes/ });
+  const hasty = createPlatformFetch({ ...patientClock, after: (_, callback) => patientClock.after(30, callback) });
+  await assert.rejects(ask('/silent', hasty), { code: 'evidence-missing', message: /did not answer in time/ });
+});
+
 describe('Azure', { skip: !hasSwtpm() }, () => {
   let tpm: SoftwareTpm;
   const report = new Uint8Array(2600);
@@ -244,6 +275,12 @@ describe('Azure', { skip: !hasSwtpm() }, () => {
     assert.equal(requests[0]?.headers['Metadata'], 'true');
     const alone = await (await openAzureSource({ device: tpm.device }))!.gather(reportData);
     assert.equal('vcek' in alone.parts, false);
+    const away = createPlatformFetch();
+    const unreachable = await openAzureSource({
+      device: tpm.device,
+      fetch: (request) => away({ ...request, url: 'http://127.0.0.1:1/' }),
+    });
+    assert.equal('vcek' in (await unreachable!.gather(reportData)).parts, false);
     const broken = await openAzureSource({ device: tpm.device, fetch: async () => Uint8Array.of(0x7b) });
     await assert.rejects(broken!.gather(reportData), { code: 'evidence-missing', message: /without vcekCert/ });
   });

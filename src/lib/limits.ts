@@ -515,6 +515,8 @@ export const tpmPinBytesMax = 64;
 export const tpmAnchorIntervalMilliseconds = 1_000;
 /** Between advances that nobody waits for: 100,000 writes last almost two years. */
 export const tpmAnchorRestMilliseconds = 600_000;
+/** A cloud's own service on this machine: it is near, or not there. */
+export const platformServiceMillisecondsMax = 5_000;
 /** What names an anchor. */
 export const anchorUrlCharactersMax = 2048;
 
