@@ -58,7 +58,7 @@ export interface TcbVerdict {
 export function evaluateTcb(info: TcbInfo, identity: QeIdentity, svns: PlatformSvns): TcbVerdict {
   const launch = evaluateOnce(info, identity, svns, svns.tdx?.launch);
   const current = svns.tdx?.current;
-  if (current === undefined || launch.status === 'NotSupported') return launch;
+  if (current === undefined) return launch;
   const now = evaluateOnce(info, identity, svns, current);
   if (now.status === 'NotSupported') return now;
   return { ...launch, status: relaunchAdvice(launch.status, now.status) };

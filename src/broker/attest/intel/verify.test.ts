@@ -396,15 +396,24 @@ const modules: readonly Refusal[] = [
     quote: { body: tdReport({ teeTcbSvn: [5, 0, 3] }) },
     collateral: () => info('tdx', { tdxModule: { ...fakeModule, mrsigner: '01'.repeat(48) } }),
   },
-  {
+  ...(
+    [
+      ['in the report', 1, 0],
+      ['in the document', 0, 1],
+      ['in both', 1, 1],
+    ] as const
+  ).map(([what, inReport, inDocument]) => ({
     check: 'tdx-module-attributes',
-    code: 'evidence-untrusted',
-    quote: { body: tdReport({ seamAttributes: 1 }) },
+    code: 'evidence-untrusted' as const,
+    what,
+    quote: { body: tdReport({ seamAttributes: inReport }) },
     collateral: () =>
       info('tdx', {
-        tdxModuleIdentities: [{ id: 'TDX_01', ...fakeModule, attributes: '0100000000000000', tcbLevels: [] }],
+        tdxModuleIdentities: [
+          { id: 'TDX_01', ...fakeModule, attributes: `0${inDocument}00000000000000`, tcbLevels: [] },
+        ],
       }),
-  },
+  })),
 ];
 
 const refusals: readonly Refusal[] = [
@@ -457,6 +466,18 @@ test('the report data, the fields and the platform come out as they went in', as
 test('the evaluation number is the lower of both documents', async () => {
   const { claims } = await verify('sgx', intelEvidence('sgx'), identity({ tcbEvaluationDataNumber: 16 }));
   assert.equal(claims.get('tcb.evaluation-number'), 16);
+});
+
+test('limits may be reached', async () => {
+  await verify('sgx', intelEvidence('sgx', { authentication: new Uint8Array(1024) }));
+  const oldest = { 'intel/root-crl': { obtainedAt: intelNow - 7 * day } };
+  await verify('sgx', intelEvidence('sgx'), { ...oldest, ...lists(pckCrl({ thisUpdate: intelNow - 7 * day })) });
+  await verify('sgx', intelEvidence('sgx'), info('sgx', { issueDate: dateText(intelNow - 7 * day) }));
+  await verify(
+    'sgx',
+    intelEvidence('sgx'),
+    info('sgx', { issueDate: dateText(intelNow), nextUpdate: dateText(intelNow) }),
+  );
 });
 
 test('a quote may be padded with zeros', async () => {

@@ -53,8 +53,8 @@ function readBodyBytes(reader: QuoteReader): number {
   const type = reader.u16();
   const size = reader.u32();
   const expected = type === bodyTdReport10 ? tdReport10Bytes : type === bodyTdReport15 ? tdReport15Bytes : undefined;
-  if (expected === undefined) throw quoteInvalid('quote-body', `a TDX quote has the body type ${type}`);
-  if (size !== expected) throw quoteInvalid('quote-body', `the body of a TDX quote has ${size} bytes, not ${expected}`);
+  if (expected === undefined || size !== expected)
+    throw quoteInvalid('quote-body', `a TDX quote has a body of type ${type} and ${size} bytes`);
   return expected;
 }
 
