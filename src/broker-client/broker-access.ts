@@ -37,6 +37,8 @@ export class BrokerAccess {
   #untaken: ReleasedKey | undefined;
   #cancelWipe: () => void = () => undefined;
   #wantsAnchors = false;
+  /** Of the session: whether it was asked for with the right to move anchors. */
+  #mayAdvance = false;
   #volumeId: Uint8Array | undefined;
 
   constructor(options: BrokerAccessOptions) {
@@ -102,8 +104,11 @@ export class BrokerAccess {
   async #openSession(): Promise<ClientSession> {
     const { clock } = this.#options;
     const session = this.#session;
-    if (session !== undefined && clock.wall() < session.expiresAt) return session;
+    const isEnough = this.#mayAdvance || !this.#wantsAnchors;
+    if (session !== undefined && isEnough && clock.wall() < session.expiresAt) return session;
     const released = await this.#release({ volumeId: this.#volumeId });
+    // Somebody who wanted only the key had asked already.
+    if (this.#wantsAnchors && !this.#mayAdvance) return this.#openSession();
     const untaken = { key: released.key, keyId: released.keyId, brokerId: released.brokerId };
     this.#untaken = untaken;
     this.#cancelWipe();
@@ -127,9 +132,11 @@ export class BrokerAccess {
 
   async #ask(ask: Pick<ReleaseAsk, 'volumeId' | 'create'>): Promise<Released> {
     const { client, source, tenant, key, suite } = this.#options;
-    const request: ReleaseAsk = { tenant, key, suite, ...ask, ...(this.#wantsAnchors ? { anchors: true } : {}) };
+    const mayAdvance = this.#wantsAnchors;
+    const request: ReleaseAsk = { tenant, key, suite, ...ask, ...(mayAdvance ? { anchors: true } : {}) };
     const released = await client.release(request, await source());
     this.#session = released.session;
+    this.#mayAdvance = mayAdvance;
     this.#outage = released.outage;
     return released;
   }

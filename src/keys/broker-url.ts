@@ -12,7 +12,7 @@ import { brokerPlaceOf } from './broker-place.ts';
 import { invalidKeyUrl } from './key-url.ts';
 import type { KeyUrl } from './key-url.ts';
 import type { KeySourceContext } from './key-source-context.ts';
-import { readSecretText } from './secret-file.ts';
+import { readSecretFile } from './secret-file.ts';
 
 /** The access that this URL means; shared with everybody in this process who gives the same. */
 export function holdBrokerAccess(url: KeyUrl, { clock, random }: KeySourceContext): AccessHold {
@@ -33,7 +33,10 @@ export function holdBrokerAccess(url: KeyUrl, { clock, random }: KeySourceContex
     authorityFile,
   ]);
   return holdAccess(name, () => {
-    const authority = authorityFile === undefined ? undefined : readSecretText(authorityFile, 'certificate authority');
+    const authority =
+      authorityFile === undefined
+        ? undefined
+        : new TextDecoder().decode(readSecretFile(authorityFile, 'certificate authority'));
     return new BrokerAccess({
       client: new BrokerClient({ url: origin, trust: { authority }, brokerId, clock, random }),
       source: () =>
