@@ -212,10 +212,10 @@ export function keyUsage(...bytes: readonly number[]): FakeExtension {
 }
 
 /** manufacturer, model and version in a directory name. */
-function hardwareName(): FakeExtension {
+export function hardwareName(model = 'fake model'): FakeExtension {
   const attributes = [
     ['2.23.133.2.1', 'id:46414B45'],
-    ['2.23.133.2.2', 'fake model'],
+    ['2.23.133.2.2', model],
     ['2.23.133.2.3', 'id:0001'],
   ].map(([oid = '', value = '']) => der(0x31, der(0x30, derOid(oid), derText(0x0c, value))));
   return { oid: '2.5.29.17', isCritical: true, value: der(0x30, der(0xa4, der(0x30, ...attributes))) };

@@ -84,7 +84,7 @@ export function bindingClaims(
   if (endorsementKey !== undefined) claims.push(['tpm.ek-digest', sha256(spkiOf(endorsementKey))]);
   for (const [oid, field] of hardwareFields) {
     const value = hardware[oid];
-    if (value !== undefined) claims.push([`tpm.ek-${field}`, value]);
+    if (value !== undefined && value !== '') claims.push([`tpm.ek-${field}`, value]);
   }
   return claims;
 }

@@ -64,6 +64,7 @@ test('secure boot is told from register 7, when the log accounts for it and says
   assert.equal(told([variable('SecureBoot', 0)]), false);
   assert.equal(told([variable('SecureBoot')]), false);
   assert.equal(told([variable('SecureBoot', 1, 1)]), undefined);
+  assert.equal(told([{ ...variable('SecureBoot', 1), data: Uint8Array.of(...secureOn, 0) }]), undefined);
   const cutOff = fakeVariable('SecureBoot').with(24, 2);
   assert.equal(told([{ ...variable('SecureBoot'), data: cutOff }]), undefined);
   assert.equal(told([variable('SecureBoot', 1)], new Uint8Array(32)), undefined);

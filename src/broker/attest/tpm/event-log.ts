@@ -135,8 +135,7 @@ function localityOf(events: readonly LogEvent[]): number {
 }
 
 function isDigestOfData({ digests, data }: LogEvent, hash: TpmHash): boolean {
-  const digest = digests.get(hash.name);
-  return digest !== undefined && equalBytes(createHash(hash.name).update(data).digest(), digest);
+  return equalBytes(createHash(hash.name).update(data).digest(), digests.get(hash.name) ?? new Uint8Array(0));
 }
 
 /** UEFI_VARIABLE_DATA (PFP, "Measuring UEFI Variables"). Undefined for another variable. */

@@ -7,6 +7,7 @@ import {
   extendedUsage,
   fakeTpmEvidence,
   fakeTpmSignature,
+  hardwareName,
   keyPair,
   keyUsage,
   now,
@@ -227,6 +228,9 @@ test('ek-usage: another purpose, an authority', async () => {
   await verify(fakeTpmEvidence({ ekExtensions: [keyUsage(5, 0x20)] }));
   const { claims } = await verify(fakeTpmEvidence({ ekExtensions: [] }));
   assert.equal(claims.has('tpm.ek-model'), false);
+  const unnamed = await verify(fakeTpmEvidence({ ekExtensions: [hardwareName('')] }));
+  assert.equal(unnamed.claims.has('tpm.ek-model'), false);
+  assert.equal(unnamed.claims.get('tpm.ek-version'), 'id:0001');
 });
 
 test('ek-root: an endorsement key without certificate is a root itself', async () => {
