@@ -8,10 +8,12 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { TlsFiles } from './tls-files.ts';
 
+/** The system's own: its packages come from the system too. */
+const python = '/usr/bin/python3';
 const startMilliseconds = 30_000;
 
 export function hasPykmip(): boolean {
-  return spawnSync('python3', ['-c', 'import kmip.services.server'], { timeout: startMilliseconds }).status === 0;
+  return spawnSync(python, ['-c', 'import kmip.services.server'], { timeout: startMilliseconds }).status === 0;
 }
 
 export class Pykmip {
@@ -43,7 +45,7 @@ export class Pykmip {
       'import sys; from kmip.services.server.server import KmipServer\n' +
       `server = KmipServer(config_path=sys.argv[1], log_path=sys.argv[2])\nwith server: server.serve()`;
     const options = [configuration, path.join(this.#folder, 'server.log')];
-    const child = spawn('python3', ['-c', program, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(python, ['-c', program, ...options], { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (piece: string) => (this.#output += piece));
     this.#child = child;
@@ -55,9 +57,10 @@ export class Pykmip {
 
   async stop(): Promise<void> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null) return;
+    if (child?.pid === undefined || child.exitCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
+    // It has a process of its own beside it, which must end with it: both are one group.
+    process.kill(-child.pid, 'SIGKILL');
     await ended;
   }
 }
