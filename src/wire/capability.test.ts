@@ -148,11 +148,32 @@ describe('a capability', () => {
     { notBefore: -1 },
     { expiresAt: 1.5 },
     { length: 0 },
+    { base: 2 ** 53 - 4096, length: 4096 },
   ])
     it(`is not minted with ${JSON.stringify(wrong)}`, () => {
       const grant = { ...whole, rights: rights('read'), ...wrong };
       throws(() => mintCapability(volumeKey, 0, grant), 'capability-invalid');
     });
+
+  it('has one text', () => {
+    const text = capabilityToText(
+      narrowCapability(mintCapability(volumeKey, 0, whole), alice, { holder: bob.publicKey }),
+    );
+    const last = text.at(-1)!;
+    // Of the last character two bits stand for nothing, and are zero.
+    const other = String.fromCharCode(last.charCodeAt(0) + 1);
+    const others = [
+      `${text}=`,
+      `${text}\n`,
+      text.substring(0, text.length - 1) + other,
+      text.replace('csn', 'CSN'),
+      ` ${text}`,
+    ];
+    assert.deepEqual(Buffer.from(others[2]!.substring(8), 'base64url'), Buffer.from(text.substring(8), 'base64url'));
+    for (const one of others) throws(() => capabilityFromText(one), 'capability-invalid');
+    throws(() => capabilityFromText(`csncap1.${'A'.repeat(4092)}`), 'capability-invalid');
+    assert.equal(capabilityFromText(`csncap1.${'A'.repeat(4088)}`).length, 3066);
+  });
 
   for (const text of [
     '',

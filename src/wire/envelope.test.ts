@@ -94,6 +94,14 @@ describe('an envelope', () => {
     await rejects(recipient.open(envelope, statement, brokerKey.publicKey.subarray(1)), 'broker-untrusted');
   });
 
+  it('holds 65,536 bytes and no more', async () => {
+    const { statement, recipient, brokerKey } = await request('x25519');
+    const plaintext = new Uint8Array(65_536).fill(7);
+    const envelope = await sealEnvelope(plaintext, statement, brokerKey);
+    assert.deepEqual(await recipient.open(envelope, statement, brokerKey.publicKey), plaintext);
+    await rejects(sealEnvelope(new Uint8Array(65_537), statement, brokerKey), 'assertion-failed');
+  });
+
   it('is hybrid unless told otherwise', () => assert.equal(envelopeSuiteDefault, 'mlkem768-x25519'));
 });
 

@@ -62,13 +62,15 @@ vector('magic', 'capability-invalid', 'Another magic.', (parts) => (parts.magic 
 vector('version', 'capability-invalid', 'A later version.', (parts) => (parts.version = 2));
 vector('header-reserved', 'capability-invalid', 'A reserved byte of the header is set.', (parts) => (parts.reserved = 1));
 vector('body-reserved', 'capability-invalid', 'A reserved byte of a block is set.', ({ blocks }) => (blocks[1]!.reserved = 1));
-vector('right-unknown', 'capability-invalid', 'Bit 7 is set.', ({ blocks }) => (blocks[0]!.rights = 0xff));
+vector('right-unknown', 'capability-invalid', 'Bit 7 is set.', ({ blocks }) => (blocks[0]!.rights = 0xef));
 vector('right-none', 'capability-invalid', 'No right at all.', ({ blocks }) => (blocks[2]!.rights = 0));
 vector('resize-of-a-part', 'capability-invalid', 'Resize of a part that has a length.', ({ blocks }) => (blocks[0]!.rights = all));
 vector('base-unaligned', 'capability-invalid', 'A base of 512.', ({ blocks }) => (blocks[2]!.base = 16384n + 512n));
 vector('length-unaligned', 'capability-invalid', 'A length of 512.', ({ blocks }) => (blocks[2]!.length = 512n));
-vector('end-too-large', 'capability-invalid', 'Base and length reach beyond 2^53.', ({ blocks }) => {
+vector('end-too-large', 'capability-invalid', 'Base and length reach beyond 2^53.', (parts) => {
+  const { blocks } = parts;
   blocks.length = 1;
+  parts.proofSeed = seeds[1]!;
   Object.assign(blocks[0]!, { base: 2n ** 53n - 4096n, length: 4096n });
 });
 vector('base-too-large', 'capability-invalid', 'A base of 2^63.', ({ blocks }) => (blocks[0]!.base = 2n ** 63n));

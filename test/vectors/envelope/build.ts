@@ -58,6 +58,11 @@ await vector('request-label', 'request-refused', 'The request is signed under an
 await vector('report-label', 'request-refused', 'The report data has another label.', (parts) => (parts.reportLabel = 'caisson report data v2\0'));
 await vector('answer-other-signer', 'broker-untrusted', 'Another broker signed the answer.', (parts) => (parts.signerSeed = Buffer.alloc(32, 0x66)));
 await vector('answer-other-broker', 'broker-untrusted', 'The public key is not that of the broker id.', (parts) => (parts.late = (json) => (json.brokerPublicKey = hex(publicOf(Buffer.alloc(32, 0x66))))));
+await vector('answer-by-another-broker', 'broker-untrusted', 'Signed by another broker, with the public key of that one.', (parts) => {
+  parts.signerSeed = Buffer.alloc(32, 0x66);
+  parts.late = (json) => (json.brokerPublicKey = hex(publicOf(Buffer.alloc(32, 0x66))));
+});
+await vector('names-of-64', 'opens', 'Tenant and key name as long as they may be.', (parts) => (parts.tenant = parts.keyName = 'n'.repeat(64)));
 await vector('answer-label', 'broker-untrusted', 'The answer is signed under another label.', (parts) => (parts.answerLabel = 'caisson answer v2\0'));
 await vector('answer-other-request-signed', 'broker-untrusted', 'The signature is of an answer to another request.', (parts) => (parts.signedDigest = flipped));
 await vector('answer-other-request-sealed', 'broker-untrusted', 'Sealed for another request, and signed as if for this one.', (parts) => (parts.sealedDigest = flipped));
