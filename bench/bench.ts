@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { brokerLedgerFigures } from './broker-ledger.ts';
 import { cleaningFigures } from './cleaning.ts';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
 import type { Job, JobGroup, ServerId } from './jobs.ts';
@@ -130,6 +131,7 @@ class Bench {
     await cleaningFigures(context);
     await mountFigures(context);
     await s3Figures(context);
+    await brokerLedgerFigures(context);
     microFigures(context);
   }
 

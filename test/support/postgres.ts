@@ -26,8 +26,9 @@ export class PostgresServer {
     this.#data = path.join(folder, 'cluster');
   }
 
-  static async start(): Promise<PostgresServer> {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-postgres-'));
+  /** Below `parent`, which its user has to be able to enter. */
+  static async start(parent = os.tmpdir()): Promise<PostgresServer> {
+    const folder = fs.mkdtempSync(path.join(parent, 'caisson-postgres-'));
     const server = new PostgresServer(folder);
     fs.mkdirSync(server.#data, { mode: 0o700 });
     const owned = await run('chown', ['-R', user, folder]);

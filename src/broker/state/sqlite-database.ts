@@ -65,6 +65,7 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
   readonly kind = 'sqlite';
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #ofTables = new Map<Table, RowStatements>();
   readonly #groups: GroupCommit;
   #failure: CaissonError | undefined;
   #purgedAt = 0;
@@ -177,6 +178,7 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#statements.clear();
+    this.#ofTables.clear();
     this.#database.close();
   }
 
@@ -196,8 +198,9 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
 
   #write(plan: CommitPlan): void {
     for (const { table, key, row } of plan.changes) {
-      if (row === undefined) this.#prepared(deleteSql(table, table.keyCount)).run(...input(key));
-      else this.#prepared(upsertSql(table)).run(...input(row));
+      const { remove, upsert } = this.#rowStatements(table);
+      if (row === undefined) remove.run(...input(key));
+      else upsert.run(...input(row));
     }
     if (plan.removedTenant !== undefined) this.#removeTenant(plan.removedTenant);
     const insertLeaf = this.#prepared('INSERT INTO log_leaves (place, bytes, hash) VALUES (?, ?, ?)');
@@ -251,7 +254,7 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
   }
 
   #row(table: Table, key: Row): Row | undefined {
-    return this.#prepared(selectSql(table, table.keyCount)).get(...input(key)) as unknown as Row | undefined;
+    return this.#rowStatements(table).select.get(...input(key)) as unknown as Row | undefined;
   }
 
   #one<Found>(table: Table, key: Row, read: (row: Row) => Found): Found | undefined {
@@ -280,6 +283,20 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** Found by the table and not by their text, which would be built anew for each row. */
+  #rowStatements(table: Table): RowStatements {
+    let statements = this.#ofTables.get(table);
+    if (statements === undefined) {
+      statements = {
+        select: this.#prepared(selectSql(table, table.keyCount)),
+        upsert: this.#prepared(upsertSql(table)),
+        remove: this.#prepared(deleteSql(table, table.keyCount)),
+      };
+      this.#ofTables.set(table, statements);
+    }
+    return statements;
+  }
+
   #prepared(sql: string): StatementSync {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
@@ -289,6 +306,12 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
     }
     return statement;
   }
+}
+
+interface RowStatements {
+  readonly select: StatementSync;
+  readonly upsert: StatementSync;
+  readonly remove: StatementSync;
 }
 
 /** Pages that one step of a backup copies; other work gets its turn between steps. */
