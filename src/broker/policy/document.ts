@@ -182,7 +182,7 @@ class Walk {
 
   #list(node: YAMLSeq.Parsed, place: Place, depth: number): Tree | undefined {
     if (!this.#isBounded(node, place)) return undefined;
-    const items = node.items.map((item) => this.tree(item as ParsedNode, depth + 1));
+    const items = node.items.map((item) => this.tree(item, depth + 1));
     return { kind: 'list', items: items.filter((item) => item !== undefined), place };
   }
 

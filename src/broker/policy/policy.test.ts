@@ -254,7 +254,9 @@ describe('a faulty policy is refused, with line and column:', () => {
   });
 
   it('control characters do not reach the message', () => {
-    assert.doesNotMatch(refusal(policyText.replace('release:', '"rel\\u001bease":')).message, new RegExp('\u001b'));
+    const { message } = refusal(policyText.replace('release:', '"rel\\u001bease":'));
+    assert.match(message, /"rel\?ease"/);
+    assert.ok(!message.includes('\u001b'));
   });
 
   /** Each keeps a parser of YAML busy for seconds, or fills its stack; none gets that far. */
