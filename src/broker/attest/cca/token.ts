@@ -84,7 +84,7 @@ const hashes: Readonly<Record<string, { readonly name: string; readonly digestBy
 
 export function parseCcaToken(bytes: Uint8Array): CcaToken {
   const outer = decodeCbor(bytes, 'the token', [ccaTag]);
-  const inner: unknown = outer instanceof Tagged && outer.tag === ccaTag ? outer.value : undefined;
+  const inner: unknown = outer instanceof Tagged ? outer.value : undefined;
   const fields = new CborMap(inner, 'the token', 'token-form');
   if (fields.keys().length !== 2) throw fields.invalid('it holds something other than two tokens');
   return {

@@ -175,7 +175,7 @@ export class CborMap {
   /** A whole number from 0 on. */
   number(key: number | string, max: number): number {
     const value = this.#fields.get(key);
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= max) return value;
+    if (typeof value === 'number' && value >= 0 && value <= max) return value;
     throw this.invalid(`the field ${key} is no number from 0 to ${max}`);
   }
 
