@@ -5,8 +5,8 @@
  * - A commit is answered after its transaction is in the write-ahead log and that is synced (synchronous=FULL).
  * - After an error of the disk or of the file nothing is written any more: what SQLite believes to be durable
  *   after a failed sync need not be.
- * - SQLite runs in this thread: a group takes some milliseconds, and handing it to a worker took longer
- *   than it gained (docs/broker-state.md). A lock of another process is waited for without blocking the thread.
+ * - SQLite runs in this thread: 5,000 commits a second keep it busy for about a third of the time, and copying them to a
+ *   worker would add a fifth to that (docs/broker-state.md). A lock of another process is waited for without blocking it.
  */
 import { backup } from 'node:sqlite';
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
