@@ -23,6 +23,7 @@ test('lengths are definite, in their shortest form, and fit', () => {
     '04 84 ffffffff',
   ];
   for (const text of bad) refuses(text);
+  refuses('30 02 04 05', (sequence) => sequence.sequence().next());
 });
 
 test('nothing stands after the end, of the whole and of a structure', () => {
@@ -41,7 +42,10 @@ test('tag numbers above 30, other tags than asked for and too much of anything a
   refuses('31 00', (set) => set.sequence());
   refuses('30 00', (sequence) => sequence.set());
   refuses('a1 02 04 00', (wrapper) => wrapper.explicit(0));
-  assert.throws(() => parseDer(new Uint8Array(derBytesMax + 1)), { code: 'format-invalid' });
+  const large = new Uint8Array(derBytesMax + 1);
+  large.set([4, 0x83, (large.length - 5) >> 16, ((large.length - 5) >> 8) & 0xff, (large.length - 5) & 0xff]);
+  assert.throws(() => parseDer(large), { code: 'format-invalid' });
+  assert.equal(parseDer(hex('04 83 010000' + '00'.repeat(65_536))).content.length, 65_536);
 });
 
 test('levels are bounded', () => {
@@ -70,6 +74,7 @@ test('booleans, integers, object identifiers', () => {
   assert.equal(value('06 08 2a8648ce3d040302').oid(), '1.2.840.10045.4.3.2');
   assert.equal(value('06 03 550403').oid(), '2.5.4.3');
   assert.equal(value('06 03 883703').oid(), '2.999.3');
+  assert.equal(value('06 04 2a818000').oid(), '1.2.16384');
   for (const text of ['06 00', '06 01 80', '06 02 2a80', '06 03 2a8001', '06 0a 2affffffffffffffff7f'])
     refuses(text, (item) => item.oid());
 });
@@ -110,6 +115,7 @@ test('times in both forms, and none that does not exist', () => {
     assert.throws(() => time('17', text).time(), { code: 'format-invalid' }, text);
   assert.throws(() => time('18', '20490101000000.5Z').time(), { code: 'format-invalid' });
   refuses('04 00', (item) => item.time());
+  assert.throws(() => time('04', '20490101000000Z').time(), { code: 'format-invalid' });
 });
 
 test('optional fields, and values under another tag', () => {

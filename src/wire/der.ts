@@ -247,8 +247,7 @@ export class DerFields {
     const first = this.#byte();
     if (first < 0x80) return first;
     const count = first & 0x7f;
-    if (count === 0) throw invalid('a length is not definite');
-    if (count > 4) throw invalid('a length is too large');
+    if (count === 0 || count > 4) throw invalid('a length is not definite, or too large');
     let length = 0;
     for (let index = 0; index < count; index++) length = length * 256 + this.#byte();
     if (length < 0x80 || length < 256 ** (count - 1)) throw invalid('a length is longer than it needs to be');

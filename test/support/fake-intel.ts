@@ -173,7 +173,7 @@ export interface FakeLevel {
   readonly advisories?: readonly string[];
 }
 
-const zeros = new Array<number>(16).fill(0);
+const zeros = Array.from({ length: 16 }, () => 0);
 
 export function tcbLevel(level: FakeLevel, version = 3): Json {
   const components = (svns: readonly number[]): Json[] => svns.map((svn) => ({ svn, category: 'BIOS' }));

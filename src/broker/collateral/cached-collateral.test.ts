@@ -123,6 +123,9 @@ test('memory is bounded in number and in bytes; what was used longest ago goes',
   assert.deepEqual(source.asked, ['a', 'b', 'c']);
   await cache.get('b');
   assert.deepEqual(source.asked, ['a', 'b', 'c', 'b']);
+  const fitting = setup({ bytesMax: 8 });
+  for (const name of ['a', 'b', 'a', 'b']) await fitting.cache.get(name);
+  assert.deepEqual(fitting.source.asked, ['a', 'b']);
   const small = setup({ bytesMax: 7 });
   for (const name of ['a', 'b', 'b', 'a']) await small.cache.get(name);
   assert.deepEqual(small.source.asked, ['a', 'b', 'a']);
@@ -175,6 +178,7 @@ test('a bundle, and a folder of bundles, of which the later entry counts', async
   const path = folder(t);
   const bundle = (text: string, obtainedAt: number): Uint8Array =>
     encodeBundle([{ name: 'a/b', bytes: Buffer.from(text), issuerChain: Buffer.from('chain'), obtainedAt }]);
+  writeFileSync(join(path, '0.json'), bundle('first', start - 1000));
   writeFileSync(join(path, '1.json'), bundle('later', start + 1000));
   writeFileSync(join(path, '2.json'), bundle('sooner', start));
   writeFileSync(join(path, 'other.txt'), 'not one');
@@ -192,13 +196,18 @@ test('of several sources the first that has it counts', async () => {
   const has = (text: string): CollateralSource => ({
     get: () => Promise.resolve({ bytes: Buffer.from(text), obtainedAt: start }),
   });
-  const fails = (error: unknown): CollateralSource => ({ get: () => Promise.reject(error as Error) });
+  const fails = (error: CaissonError): CollateralSource => ({
+    get: async () => {
+      throw error;
+    },
+  });
   assert.equal(textOf(await firstOf(fails(missing), has('second'), has('third')).get('a')), 'second');
   assert.equal(textOf(await firstOf(fails(unanswered), has('second')).get('a')), 'second');
   await assert.rejects(
     async () => await firstOf(fails(missing), fails(unanswered), fails(missing)).get('a'),
     unanswered,
   );
+  await assert.rejects(async () => await firstOf(fails(missing), fails(missing)).get('a'), missing);
   await assert.rejects(async () => await firstOf().get('a'), { code: 'collateral-missing' });
   const untrusted = new CaissonError('integrity', 'collateral-untrusted', 'too large');
   await assert.rejects(async () => await firstOf(fails(untrusted), has('second')).get('a'), untrusted);

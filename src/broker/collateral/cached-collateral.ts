@@ -50,23 +50,18 @@ class CollateralCache {
   }
 
   async get(name: string): Promise<Collateral> {
-    const known = this.#entries.get(name);
-    if (known !== undefined && this.#isFresh(name, known)) {
-      this.#keep(name, known);
-      return known;
-    }
-    const question = this.#questions.get(name) ?? this.#ask(name, known);
+    const question = this.#questions.get(name) ?? this.#ask(name);
     return await question;
   }
 
-  #ask(name: string, known: Collateral | undefined): Promise<Collateral> {
-    const question = this.#find(name, known).finally(() => this.#questions.delete(name));
+  #ask(name: string): Promise<Collateral> {
+    const question = this.#find(name).finally(() => this.#questions.delete(name));
     this.#questions.set(name, question);
     return question;
   }
 
-  async #find(name: string, inMemory: Collateral | undefined): Promise<Collateral> {
-    const known = inMemory ?? (await this.#readFile(name));
+  async #find(name: string): Promise<Collateral> {
+    const known = this.#entries.get(name) ?? (await this.#readFile(name));
     if (known !== undefined && this.#isFresh(name, known)) return this.#keep(name, known);
     const missing = this.#missing.get(name);
     if (missing !== undefined && missing.until > this.#options.clock.wall()) throw missing.error;

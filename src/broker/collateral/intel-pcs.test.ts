@@ -14,7 +14,7 @@ import {
 import { pem } from '../../../test/support/fake-x509.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { systemClock } from '../../lib/clock.ts';
-import { collateralBytesMax } from '../../lib/limits.ts';
+import { collateralBytesMax, collateralQuestionsMax } from '../../lib/limits.ts';
 import type { CollateralSource } from '../attest/collateral.ts';
 import { sgxVerifier } from '../attest/sgx/sgx.ts';
 import { tdxVerifier } from '../attest/tdx/tdx.ts';
@@ -170,6 +170,13 @@ test('a vendor that wants to be waited for too long counts as not answering', as
 test('an answer that never ends is given up', async (t) => {
   const { source } = await service(t, { '*': (_, response) => void response.write('30') });
   await assert.rejects(async () => await source.get('intel/root-crl'), { kind: 'transient' });
+});
+
+test('questions that are under way at one time are bounded', async (t) => {
+  const { source } = await service(t, { '*': () => undefined });
+  const waiting = Array.from({ length: collateralQuestionsMax }, () => source.get('intel/root-crl'));
+  await assert.rejects(async () => await source.get('intel/root-crl'), { kind: 'transient', message: /too many/ });
+  await Promise.allSettled(waiting);
 });
 
 test('an answer that is too large is cut off', async (t) => {

@@ -39,7 +39,6 @@ export function pckPlatform(certificate: Certificate): PckPlatform {
   try {
     return readPlatform(parseDer(extension));
   } catch (error) {
-    if (error instanceof CaissonError && error.code !== 'format-invalid') throw error;
     throw malformed(origin, 'the platform of a PCK certificate cannot be read', error, 'pck-extension');
   }
 }

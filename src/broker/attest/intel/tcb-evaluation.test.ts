@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { evaluateTcb, type PlatformSvns, type TcbVerdict } from './tcb-evaluation.ts';
 import type { QeIdentity, SvnLevel, TcbInfo, TcbLevel } from './tcb-info.ts';
 
-const zeros = new Array<number>(16).fill(0);
+const zeros = Array.from({ length: 16 }, () => 0);
 const day = (number: number): number => Date.UTC(2024, 0, number);
 
 function level(status: string, changes: Partial<TcbLevel> = {}): TcbLevel {
@@ -28,7 +28,7 @@ function qe(...levels: SvnLevel[]): QeIdentity {
 }
 
 const goodQe = qe(svnLevel(0, 'UpToDate'));
-const svns: PlatformSvns = { componentSvns: new Array<number>(16).fill(5), pceSvn: 5, qeIsvSvn: 5 };
+const svns: PlatformSvns = { componentSvns: Array.from({ length: 16 }, () => 5), pceSvn: 5, qeIsvSvn: 5 };
 
 function tdx(launch: readonly number[], current?: readonly number[]): PlatformSvns {
   const bytes = (list: readonly number[]): Uint8Array => Uint8Array.from([...list, ...zeros.toSpliced(0, list.length)]);

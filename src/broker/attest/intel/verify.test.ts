@@ -27,6 +27,7 @@ import {
   signerCertificate,
   sourceOf,
   tcbInfo,
+  tcbLevel,
   tdReport,
   dateText,
   type FakeQuote,
@@ -74,6 +75,9 @@ const early = { issueDate: dateText(intelNow + day) };
 const old = { issueDate: dateText(intelNow - 8 * day) };
 const withExtension = (...extra: Uint8Array[]): Uint8Array =>
   pckCertificate({ extensions: [leafUsage, platformExtension(fakePlatform, extra)] });
+
+const fifteen = Array.from({ length: 15 }, () => ({ svn: 0 }));
+const levelOf = (status: string): object => tcbLevel({ status });
 
 const quotes: readonly Refusal[] = [
   { check: 'quote-version', code: 'evidence-invalid', quote: { version: 4, teeType: 0 } },
@@ -149,6 +153,18 @@ const certificates: readonly Refusal[] = [
       }),
     },
   },
+  ...(
+    [
+      ['a version of a component above 255', { svns: fakePlatform.svns.with(3, 256) }],
+      ['a PCESVN above 65535', { pceSvn: 65_536 }],
+      ['an FMSPC of five bytes', { fmspc: '00906ed500' }],
+    ] as const
+  ).map(([what, changes]) => ({
+    check: 'pck-extension',
+    code: 'evidence-invalid' as const,
+    what,
+    quote: { pck: pckCertificate({ extensions: [leafUsage, platformExtension({ ...fakePlatform, ...changes })] }) },
+  })),
   {
     check: 'pck-chain',
     code: 'evidence-untrusted',
@@ -288,7 +304,21 @@ const collaterals: readonly Refusal[] = [
       return { [tcbName('sgx')]: { bytes: Buffer.from(signed.replace(/}$/, ',"more":1}')) } };
     },
   },
-  { check: 'tcb-info-format', code: 'collateral-untrusted', collateral: () => info('sgx', { version: 4 }) },
+  ...[
+    { version: 4 },
+    { id: 'XYZ' },
+    { fmspc: '00906ed5000' },
+    { fmspc: '00906ed5000x' },
+    { issueDate: '2026-02-30T00:00:00Z' },
+    { issueDate: '2026-06-14' },
+    { tcbLevels: [{ ...levelOf('UpToDate'), tcb: { sgxtcbcomponents: fifteen, pcesvn: 0 } }] },
+    { tcbLevels: Array.from({ length: 257 }, () => levelOf('UpToDate')) },
+  ].map((changes) => ({
+    check: 'tcb-info-format',
+    code: 'collateral-untrusted' as const,
+    what: JSON.stringify(changes).substring(0, 60),
+    collateral: () => info('sgx', changes),
+  })),
   { check: 'tcb-info-format', code: 'collateral-untrusted', collateral: () => info('sgx', { tcbType: 1 }) },
   { check: 'qe-identity-format', code: 'collateral-untrusted', collateral: () => identity({ version: 1 }) },
   {
@@ -468,7 +498,26 @@ test('the evaluation number is the lower of both documents', async () => {
   assert.equal(claims.get('tcb.evaluation-number'), 16);
 });
 
+test('the other authority has a list of its own', async () => {
+  const issuer = intelNames.processor;
+  const certification = pem(
+    pckCertificate({ issuer }),
+    intermediateCertificate({ subject: issuer }),
+    rootCertificateOnce(),
+  );
+  await verify('sgx', intelEvidence('sgx', { certification }));
+  const revoked = { 'intel/pck-crl/processor': { bytes: pckCrl({ issuer, revoked: [serials.pck] }) } };
+  await assert.rejects(async () => await verify('sgx', intelEvidence('sgx', { certification }), revoked), {
+    details: { check: 'pck-revoked' },
+  });
+});
+
 test('limits may be reached', async () => {
+  const svns = fakePlatform.svns.with(0, 255);
+  const platform = { ...fakePlatform, svns, pceSvn: 65_535 };
+  await verify('sgx', intelEvidence('sgx', { pck: pckCertificate({}, platform) }));
+  const levels = Array.from({ length: 256 }, () => levelOf('UpToDate'));
+  await verify('sgx', intelEvidence('sgx'), info('sgx', { tcbLevels: levels }));
   await verify('sgx', intelEvidence('sgx', { authentication: new Uint8Array(1024) }));
   const oldest = { 'intel/root-crl': { obtainedAt: intelNow - 7 * day } };
   await verify('sgx', intelEvidence('sgx'), { ...oldest, ...lists(pckCrl({ thisUpdate: intelNow - 7 * day })) });

@@ -1,6 +1,6 @@
 /** Each check of chains and lists, on certificates that only this check refuses. */
 import assert from 'node:assert/strict';
-import { createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { constants, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import {
   authorityExtensions,
@@ -160,7 +160,7 @@ test('certificates that cannot be read are invalid', () => {
     () => new Uint8Array(0),
     () => Uint8Array.from([...leaf.der, 0]),
     () => leaf.der.subarray(0, -1),
-    () => new Uint8Array(20_000),
+    () => certificateBytes({ extensions: [{ oid: '1.2.3', value: new Uint8Array(16 * 1024) }] }),
     () => certificateBytes({ extensions: [twice, twice] }),
     () => certificateBytes({ extensions: many }),
     () => certificateBytes({ extensions: [{ oid: '2.5.29.19', value: Uint8Array.of(1) }] }),
@@ -208,15 +208,34 @@ test('PEM holds certificates and nothing else', () => {
     refuses(() => split(text.replace('-----\nM', `-----\n${sign}M`)), 'certificate-format', 'evidence-invalid');
   refuses(() => split(text.repeat(17)), 'certificate-format', 'evidence-invalid');
   assert.equal(split(text.repeat(16)).length, 32);
+  refuses(() => split(text + '\n'.repeat(1_100_000)), 'certificate-format', 'evidence-invalid');
 });
 
 test('DER certificates one after another', () => {
   const bytes = Buffer.concat([leaf.der, middle.der]);
   assert.equal(splitDer(bytes, 'evidence').length, 2);
+  refuses(
+    () => splitDer(Buffer.concat(Array.from({ length: 17 }, () => bytes)), 'evidence'),
+    'certificate-format',
+    'evidence-invalid',
+  );
   refuses(() => splitDer(bytes.subarray(0, -1), 'evidence'), 'certificate-format', 'evidence-invalid');
 });
 
+test('base64 has one form', () => {
+  for (let tries = 0; ; tries++) {
+    const text = Buffer.from(pem(certificate('leaf', 'middle').der)).toString();
+    const [, last = ''] = /([A-Za-z0-9+/])=\n-----END/.exec(text) ?? [];
+    if (!/[AEIMQUYcgkosw048]/.test(last)) continue;
+    const next = String.fromCharCode(last.charCodeAt(0) + 1);
+    const other = text.replace(/.=(\n-----END)/, `${next}=$1`);
+    refuses(() => splitPem(Buffer.from(other), 'evidence'), 'certificate-format', 'evidence-invalid');
+    break;
+  }
+});
+
 test('names', () => {
+  refuses(() => distinguishedName(Uint8Array.of(1), 'evidence'), 'certificate-format', 'evidence-invalid');
   assert.deepEqual(distinguishedName(leaf.subject, 'evidence'), { CN: 'leaf' });
   const attribute = der(0x31, der(0x30, derOid('2.5.4.3'), derText(0x0c, 'a')));
   const name = der(0x30, attribute, attribute);
@@ -301,6 +320,52 @@ test('a list without nextUpdate, or of version 1, is refused', () => {
 function* parseFields(crl: Uint8Array): Generator<Uint8Array> {
   for (const field of parseDer(crl).sequence().next().sequence().rest()) yield field.bytes;
 }
+
+const rsaIssuer = certificate('middle', 'root', { publicKey: createPublicKey(rsaKey) });
+const [sha1, sha256] = ['1.3.14.3.2.26', '2.16.840.1.101.3.4.2.1'];
+
+/** A list that its RSA key signed rightly, under an algorithm as a test wants it. */
+function rsaList(algorithm: Uint8Array, padding: object, hash = 'sha256'): Uint8Array {
+  const fields = [...parseFields(list())].with(1, algorithm);
+  const body = der(0x30, ...fields);
+  return der(0x30, body, algorithm, der(3, Uint8Array.of(0), sign(hash, body, { key: rsaKey, ...padding })));
+}
+
+test('RSA with PKCS #1', () => {
+  const bytes = rsaList(der(0x30, derOid('1.2.840.113549.1.1.11'), der(5)), {});
+  check(bytes, rsaIssuer);
+  refuses(
+    () => check(Uint8Array.from(bytes.with(-1, bytes.at(-1)! ^ 1)), rsaIssuer),
+    'crl-signature',
+    'collateral-untrusted',
+  );
+});
+
+test('each parameter of PSS', () => {
+  const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
+  const listOf = (hash: string, mask: string, generator: string, trailer: number): Uint8Array => {
+    const hashOf = (oid: string): Uint8Array => der(0x30, derOid(oid), der(5));
+    const parameters = [
+      der(0xa0, hashOf(hash)),
+      der(0xa1, der(0x30, derOid(generator), hashOf(mask))),
+      der(0xa2, derInteger(32)),
+      der(0xa3, derInteger(trailer)),
+    ];
+    const algorithm = der(0x30, derOid('1.2.840.113549.1.1.10'), der(0x30, ...parameters));
+    return rsaList(algorithm, pss, hash === sha1 ? 'sha1' : 'sha256');
+  };
+  const mgf1 = '1.2.840.113549.1.1.8';
+  check(listOf(sha256, sha256, mgf1, 1), rsaIssuer);
+  for (const bytes of [
+    listOf(sha1, sha1, mgf1, 1),
+    listOf(sha256, sha1, mgf1, 1),
+    listOf(sha256, sha256, '1.2.840.113549.1.1.9', 1),
+    listOf(sha256, sha256, mgf1, 2),
+  ])
+    refuses(() => check(bytes, rsaIssuer), 'crl-algorithm', 'collateral-untrusted');
+  const bare = der(0x30, derOid('1.2.840.113549.1.1.10'));
+  refuses(() => check(rsaList(bare, pss), rsaIssuer), 'crl-signature', 'collateral-untrusted');
+});
 
 function resigned(fields: readonly Uint8Array[]): Uint8Array {
   const body = der(0x30, ...fields);
