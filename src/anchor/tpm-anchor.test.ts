@@ -11,9 +11,10 @@ import { toHex } from '../lib/hex.ts';
 import { patientClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../store/node-file-system.ts';
 import { NvAttribute } from '../tpm/tpm-constants.ts';
-import { nvDefine, nvReadPublic, nvWrite } from '../tpm/tpm-nv.ts';
+import { nvDefine, nvRead, nvReadPublic, nvWrite } from '../tpm/tpm-nv.ts';
 import { withTpm } from '../tpm/tpm.ts';
 import type { Anchor } from './anchor.ts';
+import { encodeAnchorSlot } from './anchor-format.ts';
 import { openTpmAnchor } from './tpm-anchor.ts';
 import { createTpmRegister, decodeRegister, encodeRegister, registerHandle } from './tpm-register.ts';
 import type { FreshnessRegister } from './tpm-register.ts';
@@ -101,6 +102,9 @@ describe('TPM anchor', { skip: !hasSwtpm() }, () => {
       };
       // Counter 2 lies in slot 0: magic, counter, state, padding, checksum.
       for (const place of [0, 20, 60, 4000, 4095]) await refused(Uint8Array.from(good).with(place, good[place]! ^ 1));
+      // A slot that is right in itself, with the counter that holds, but of an older state.
+      const forged = encodeAnchorSlot({ counter: 2, state: stateAt(1, 1, 1) });
+      await refused(Buffer.concat([forged, good.subarray(4096)]));
       await refused(good.subarray(0, 8191));
       await refused(Buffer.concat([good, Buffer.from([0])]));
       await refused(new Uint8Array(8192));
@@ -137,7 +141,12 @@ describe('TPM anchor', { skip: !hasSwtpm() }, () => {
       assert.deepEqual(await anchor.read(volumeId), stateAt(1, 1, 1));
       await tpm.tool('tpm2_nvundefine', '-C', 'o', `0x0${first.toString(16)}`);
       assert.deepEqual(await (await openOn(tpm, folder)).read(volumeId), stateAt(1, 1, 1));
-      await withTpm(tpm.device, (t) => nvDefine(t, { ...foreign, policy: ours.policy, bytes: 48 }));
+      // The same content in an index that others may write, too.
+      await withTpm(tpm.device, async (t) => {
+        const content = await nvRead(t, ours.isWritten ? ours : (await nvReadPublic(t, ours.handle))!);
+        await nvDefine(t, { ...foreign, policy: ours.policy, bytes: 48 });
+        await nvWrite(t, (await nvReadPublic(t, first))!, content);
+      });
       await assert.rejects(anchor.read(volumeId), tampered);
       await tpm.tool('tpm2_nvundefine', '-C', 'o', `0x0${first.toString(16)}`);
     }));

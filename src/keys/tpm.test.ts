@@ -1,6 +1,8 @@
 /** Keys sealed to a TPM, on software TPMs: the conformance suite, and each thing that must keep a slot shut. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -110,6 +112,20 @@ describe('key in a TPM', { skip: !isRunnable }, () => {
     });
   });
 
+  test('the secret crosses the bus in neither direction', async () => {
+    const bus = await tap(tpm.port);
+    const { parameters, key } = await source(`swtpm:127.0.0.1:${bus.port}`).enroll(use);
+    assert.deepEqual(await source(`swtpm:127.0.0.1:${bus.port}`).derive(parameters, use), key);
+    await bus.close();
+    const salt = parameters.subarray(1, slotAt);
+    const seen = bus.seen();
+    assert.equal(seen.length > 2_000, true);
+    for (let at = 0; at + 32 <= seen.length; at++) {
+      const candidate = deriveKey(seen.subarray(at, at + 32), salt, keyLabel.tpm, use.volumeId);
+      assert.notDeepEqual(candidate, key, `the secret was seen at ${at}`);
+    }
+  });
+
   test('a foreign name of the parent is refused before anything is salted to it', async () => {
     const { parameters } = await source(tpm.device).enroll(use);
     const slot = decodeTpmSlot(parameters.subarray(slotAt));
@@ -161,6 +177,28 @@ describe('key in a TPM', { skip: !isRunnable }, () => {
     });
   });
 });
+
+/** A wire between Caisson and the simulator that remembers all bytes. */
+async function tap(target: number): Promise<{ port: number; seen: () => Uint8Array; close: () => Promise<void> }> {
+  const pieces: Buffer[] = [];
+  const server = createServer((near) => {
+    const far = connect(target, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (piece: Buffer) => pieces.push(piece));
+      from.on('error', () => to.destroy());
+      from.pipe(to);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    seen: () => new Uint8Array(Buffer.concat(pieces)),
+    close: () => new Promise((resolve) => void server.close(() => resolve())),
+  };
+}
 
 test('URLs that name no registers, banks or handles are refused', () => {
   for (const options of [

@@ -240,6 +240,36 @@ describe('TPM client', { skip: !hasSwtpm() }, () => {
     });
   });
 
+  test('an index or a key with a name that is not its own is refused', async () => {
+    const area = {
+      handle: 0x0180_3333,
+      attributes: NvAttribute.authRead | NvAttribute.authWrite,
+      policy: nothing,
+      bytes: 8,
+    };
+    await withTpm(tpm.device, async (t) => {
+      await nvDefine(t, area);
+      await evictControl(t, await createPrimary(t, Hierarchy.owner, attestationKeyTemplate), 0x8100_0007);
+    });
+    const lying = (code: number, at: number) => {
+      let isAsked = false;
+      return through((bytes, direction) => {
+        if (direction === 'command') isAsked = commandOf(bytes) === code;
+        return direction === 'answer' && isAsked ? rewrite(bytes, bytes.length + at, bytes.at(at)! ^ 1) : bytes;
+      });
+    };
+    const none = { code: 'tpm-failed', message: /answer that is none/ };
+    const index = withTpm(tpm.device, (t) => nvReadPublic(t, area.handle), { openTransport: lying(0x169, -1) });
+    await assert.rejects(index, none);
+    // The name of a key stands before its qualified name, 36 bytes each.
+    const key = withTpm(tpm.device, (t) => readPublic(t, 0x8100_0007), { openTransport: lying(0x173, -37) });
+    await assert.rejects(key, none);
+    await withTpm(tpm.device, async (t) => {
+      await nvUndefine(t, (await nvReadPublic(t, area.handle))!);
+      await evictControl(t, await readPublic(t, 0x8100_0007), 0x8100_0007);
+    });
+  });
+
   test('keys can be kept, read and removed', async () => {
     await withTpm(tpm.device, async (t) => {
       const key = await createPrimary(t, Hierarchy.owner, attestationKeyTemplate);

@@ -9,6 +9,11 @@ import { makeCredential } from '../../src/broker/attest/tpm/credential.ts';
 import { verifier } from '../../src/broker/attest/tpm/verifier.ts';
 import type { VerifyContext } from '../../src/broker/attest/verifier.ts';
 import { sha256 } from '../../src/crypto/digest.ts';
+import type { Clock } from '../../src/lib/clock.ts';
+import { Command } from '../../src/tpm/tpm-constants.ts';
+import { openTpmDevice } from '../../src/tpm/tpm-device.ts';
+import type { TpmDevice } from '../../src/tpm/tpm-device.ts';
+import type { TpmTransport } from '../../src/tpm/tpm-transport.ts';
 import { checkEvidence } from '../../src/wire/evidence.ts';
 import type { Evidence } from '../../src/wire/evidence.ts';
 import { emptyContext } from '../support/fake-tpm-evidence.ts';
@@ -70,6 +75,29 @@ describe('evidence of a software TPM', { skip: !hasSwtpm() }, () => {
     const { activation: _, ...parts } = made.evidence.parts;
     await assert.rejects(verifier.verify({ ...made.evidence, parts }, made.context), { code: 'evidence-untrusted' });
     assert.equal('activation' in (await source.gather(reportData)).parts, false);
+  });
+
+  test('registers that change between reading and signing are read and signed again', async () => {
+    let quotes = 0;
+    let isRead = false;
+    const openTransport = async (device: TpmDevice, clock: Clock): Promise<TpmTransport> => {
+      const inner = await openTpmDevice(device, clock);
+      return {
+        send: async (command, milliseconds) => {
+          const code = new DataView(command.buffer, command.byteOffset).getUint32(6);
+          quotes += code === Command.Quote ? 1 : 0;
+          const answer = await inner.send(command, milliseconds);
+          if (code !== Command.PCR_Read || isRead) return answer;
+          isRead = true; // as if a register had been extended right after it was read
+          return answer.with(answer.length - 1, answer.at(-1)! ^ 1);
+        },
+        close: () => inner.close(),
+      };
+    };
+    const source = createTpmEvidenceSource({ device: tpm.device, registers: [7], tpm: { openTransport } });
+    const made = await exchange(source);
+    assert.equal(quotes, 2);
+    assert.equal((await verifier.verify(made.evidence, made.context)).claims.get('tpm.binding'), 'activation');
   });
 
   test('a credential that is none is refused before the TPM sees it', async () => {

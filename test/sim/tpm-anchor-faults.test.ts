@@ -108,6 +108,33 @@ describe('TPM anchor under faults', () => {
     }
   });
 
+  it('begins anew after a forgetting that was cut, wherever that and the new beginning are cut', async () => {
+    for (let first = 1; first < 12; first++) {
+      for (let second = 1; second < 24; second++) {
+        const faults: FaultPlan = {};
+        const machine = new SimulatedMachine(new SeededRandom(first * 100 + second), { faults });
+        const register = new MemoryRegister();
+        const anchor = await openAnchor(machine, register);
+        await anchor.advance(stateAt(1, 1, 1));
+        faults.powerFailureAt = machine.operationCount + first;
+        await anchor.forget(volumeId).catch(() => undefined);
+        machine.powerFailure();
+        faults.powerFailureAt = machine.operationCount + second;
+        const isHeld = (await register.read(volumeId))?.counter === 1;
+        const state = isHeld ? stateAt(1, 1, 2) : stateAt(0, 0, 1);
+        await openAnchor(machine, register)
+          .then((next) => next.advance(state))
+          .catch(() => undefined);
+        faults.powerFailureAt = undefined;
+        machine.powerFailure();
+        const last = await openAnchor(machine, register);
+        const where = `cuts ${first} and ${second}`;
+        await last.advance(state);
+        assert.deepEqual(await last.read(volumeId), state, where);
+      }
+    }
+  });
+
   it('canary: a file that is not synced before the register is written is noticed', async () => {
     const complaints: string[] = [];
     for (let place = 1; place < 60; place++) {
