@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { brokerLedgerFigures } from './broker-ledger.ts';
+import { brokerReleaseFigures } from './broker-release.ts';
 import { cleaningFigures } from './cleaning.ts';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
 import type { Job, JobGroup, ServerId } from './jobs.ts';
@@ -132,6 +133,7 @@ class Bench {
     await mountFigures(context);
     await s3Figures(context);
     await brokerLedgerFigures(context);
+    await brokerReleaseFigures(context);
     microFigures(context);
   }
 

@@ -272,7 +272,7 @@ function outageOver(cause: CaissonError, seconds: number): CaissonError {
     'broker-unreachable',
     `no broker has answered for ${Math.round(seconds)} s, so that the anchor cannot hold what was written: ${cause.message}`,
     {
-      remedy: 'Bring the broker back; writes that were not acknowledged are not lost, they wait.',
+      remedy: 'Bring the broker back, then open the volume again; what was flushed before is safe.',
       details: { seconds: Math.round(seconds) },
       cause,
     },
