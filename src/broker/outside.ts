@@ -14,12 +14,12 @@ import type { BrokerDatabase } from './state/broker-database.ts';
 /** How often a head that is kept elsewhere moves. */
 const headMilliseconds = 1_000;
 
-/** Bundles first, then what was fetched before, then, where it is allowed, the services. */
+/** Bundles; where it is allowed also the services, with what was fetched before: the newer of both counts. */
 export async function openCollateral(
   { collateral: { bundles, cache, fetch, pccs } }: BrokerConfiguration,
   stateFolder: string,
 ): Promise<CollateralSource> {
-  const { firstOf, offlineBundle } = await import('./collateral/offline-bundle.ts');
+  const { firstOf, newestOf, offlineBundle } = await import('./collateral/offline-bundle.ts');
   const offline = await Promise.all(bundles.map((path) => offlineBundle(path)));
   if (!fetch) return firstOf(...offline, nothing);
   const [{ cachedCollateral }, { intelService }, { amdService, isImmutableAmdCollateral }] = await Promise.all([
@@ -32,7 +32,8 @@ export async function openCollateral(
   const source = firstOf(intel, amdService({ clock }), nothing);
   const folder = cache ?? `${stateFolder}/collateral`;
   const isImmutable = isImmutableAmdCollateral;
-  return firstOf(...offline, cachedCollateral({ source, clock, folder, isImmutable }));
+  const fetched = cachedCollateral({ source, clock, folder, isImmutable });
+  return newestOf(firstOf(...offline, nothing), fetched, { clock, isImmutable });
 }
 
 const nothing: CollateralSource = {

@@ -9,7 +9,7 @@ import { collateralFreshMilliseconds, collateralMissingMilliseconds } from '../.
 import type { Collateral, CollateralSource } from '../attest/collateral.ts';
 import { decodeBundle, encodeBundle } from './bundle-format.ts';
 import { cachedCollateral, type CacheOptions } from './cached-collateral.ts';
-import { bundleCollateral, firstOf, offlineBundle } from './offline-bundle.ts';
+import { bundleCollateral, firstOf, newestOf, offlineBundle } from './offline-bundle.ts';
 
 const start = Date.UTC(2026, 5, 15);
 
@@ -211,6 +211,25 @@ test('of several sources the first that has it counts', async () => {
   await assert.rejects(async () => await firstOf().get('a'), { code: 'collateral-missing' });
   const untrusted = new CaissonError('integrity', 'collateral-untrusted', 'too large');
   await assert.rejects(async () => await firstOf(fails(untrusted), has('second')).get('a'), untrusted);
+});
+
+test('a fresh bundle is used as it is, of an old one and the vendor the newer counts', async () => {
+  const at = (text: string, obtainedAt: number): CollateralSource => ({
+    get: async () => ({ bytes: Buffer.from(text), obtainedAt }),
+  });
+  const clock: Clock = { ...systemClock, wall: () => start };
+  const oldest = start - collateralFreshMilliseconds;
+  const pick = async (bundle: CollateralSource, fetched: CollateralSource, isImmutable = false): Promise<string> =>
+    textOf(await newestOf(bundle, fetched, { clock, isImmutable: () => isImmutable }).get('a'));
+  const none = firstOf();
+  assert.equal(await pick(at('bundle', oldest + 1), at('fetched', start)), 'bundle');
+  assert.equal(await pick(at('bundle', oldest), at('fetched', start)), 'fetched');
+  assert.equal(await pick(at('bundle', start + 1), at('fetched', start + 2)), 'fetched');
+  assert.equal(await pick(at('bundle', oldest), at('fetched', oldest - 1)), 'bundle');
+  assert.equal(await pick(at('bundle', oldest), at('fetched', start), true), 'bundle');
+  assert.equal(await pick(none, at('fetched', oldest)), 'fetched');
+  assert.equal(await pick(at('bundle', oldest), none), 'bundle');
+  await assert.rejects(async () => await pick(none, none), { code: 'collateral-missing' });
 });
 
 test('a bundle reads as it was written', () => {

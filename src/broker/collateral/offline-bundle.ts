@@ -4,8 +4,9 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Clock } from '../../lib/clock.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
-import { collateralBundleBytesMax, collateralBundleEntriesMax } from '../../lib/limits.ts';
+import { collateralBundleBytesMax, collateralBundleEntriesMax, collateralFreshMilliseconds } from '../../lib/limits.ts';
 import type { Collateral, CollateralSource } from '../attest/collateral.ts';
 import { decodeBundle } from './bundle-format.ts';
 
@@ -40,6 +41,37 @@ export function firstOf(...sources: readonly CollateralSource[]): CollateralSour
         }
       }
       throw failure instanceof CaissonError ? failure : missing(name);
+    },
+  };
+}
+
+export interface FreshnessOptions {
+  readonly clock: Clock;
+  readonly isImmutable?: (name: string) => boolean;
+}
+
+/**
+ * A bundle beside a source that may ask vendors: the bundle as long as it is fresh, then whichever was obtained later. So an old
+ * bundle hides nothing newer, and serves where nobody answers.
+ */
+export function newestOf(
+  bundle: CollateralSource,
+  fetched: CollateralSource,
+  { clock, isImmutable }: FreshnessOptions,
+): CollateralSource {
+  return {
+    async get(name) {
+      const bundled = await bundle.get(name).catch(() => undefined);
+      if (bundled === undefined) return await fetched.get(name);
+      const age = clock.wall() - bundled.obtainedAt;
+      if (isImmutable?.(name) === true || (age >= 0 && age < collateralFreshMilliseconds)) return bundled;
+      try {
+        const found = await fetched.get(name);
+        return found.obtainedAt > bundled.obtainedAt ? found : bundled;
+      } catch (error) {
+        if (error instanceof CaissonError && error.code === 'collateral-missing') return bundled;
+        throw error;
+      }
     },
   };
 }
