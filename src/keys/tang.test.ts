@@ -46,6 +46,8 @@ describe('tang', () => {
   test('an advertisement is believed only by the signature of the pinned key', async () => {
     const forger = newKey();
     for (const tamper of [
+      () => other.advertisement(),
+      () => tang.advertisement(undefined, 'ES256'),
       () => ({ ...tang.advertisement(forger) }),
       (whole: { payload: string }) => ({ ...whole, payload: other.advertisement().payload }),
       (whole: object) => ({ ...whole, signature: '' }),
@@ -62,8 +64,9 @@ describe('tang', () => {
     tang.tamper = (whole) => whole;
   });
 
-  test('hidden old keys still open, deleted ones do not, and a new slot needs the new thumbprint', async () => {
+  test('hidden old keys still open, deleted ones do not, and a new slot needs the new thumbprint', async (t) => {
     const rotating = await new FakeTang().start();
+    t.after(() => rotating.stop());
     const old = rotating.url;
     const { parameters, key } = await source(old).enroll(use);
     rotating.rotate();
@@ -72,7 +75,6 @@ describe('tang', () => {
     assert.match(refusal.remedy ?? '', /thumbprint/);
     rotating.dropOldKeys();
     await keyRefusal(source(old).derive(parameters, use), 'key-wrong');
-    rotating.stop();
   });
 
   test('answers that are garbage, too long, an error or none at all are named', async () => {

@@ -90,6 +90,18 @@ describe('SoftHSM', () => {
     assert.equal((await source().enroll(use)).key.length, 32);
   });
 
+  test('is not any other library', async (t) => {
+    if (!requireTool(t, ...tools)) return;
+    const { sharedObjects } = process.report.getReport() as { readonly sharedObjects: readonly string[] };
+    const library = sharedObjects.find((file) => /libc\.so/.test(file)) ?? '';
+    const url = `pkcs11:object=data?module-path=${library}`;
+    const refusal = await keyRefusal(
+      createPkcs11Source(parseKeyUrl(url), context).enroll(use),
+      'key-source-unavailable',
+    );
+    assert.match(refusal.remedy ?? '', /module-path/);
+  });
+
   test('goes on through a hundred sessions', async (t) => {
     if (!requireTool(t, ...tools)) return;
     const { parameters, key } = await source().enroll(use);

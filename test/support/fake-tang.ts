@@ -62,14 +62,14 @@ export class FakeTang {
     this.#exchange.length = 1;
   }
 
-  advertisement(signer = this.#signing): { payload: string; protected: string; signature: string } {
+  advertisement(signer = this.#signing, alg = 'ES512'): { payload: string; protected: string; signature: string } {
     const [exchange] = this.#exchange;
     const keys = [
       { ...publicOf(this.#signing.jwk), alg: 'ES512', key_ops: ['verify'] },
       { ...publicOf(exchange!.jwk), alg: 'ECMR', key_ops: ['deriveKey'] },
     ];
     const payload = encoded({ keys });
-    const head = encoded({ alg: 'ES512', cty: 'jwk-set+json' });
+    const head = encoded({ alg, cty: 'jwk-set+json' });
     const options = { key: signer.key, dsaEncoding: 'ieee-p1363' as const };
     const signature = sign('sha512', Buffer.from(`${head}.${payload}`), options).toString('base64url');
     return { payload, protected: head, signature };
