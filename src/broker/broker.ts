@@ -4,6 +4,7 @@ import type { Random } from '../lib/random.ts';
 import type { Technology } from '../wire/evidence.ts';
 import type { CollateralSource } from './attest/collateral.ts';
 import type { TrustedRoot, Verifier } from './attest/verifier.ts';
+import { KbsService } from './kbs/kbs-service.ts';
 import { AdminService } from './release/admin.ts';
 import { Anchors } from './release/anchors.ts';
 import type { BrokerKeys } from './release/broker-keys.ts';
@@ -63,6 +64,7 @@ export function createBroker(options: BrokerOptions): Broker {
     tenantLimit: options.tenantLimit,
     onAnswer: options.onAnswer,
     peers: options.peers,
+    kbs: new KbsService({ database, keys, nonces, policies, verifiers, collateral, extraRoots, clock, random }),
   });
   return { app, releases };
 }

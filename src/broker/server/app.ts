@@ -10,13 +10,8 @@ import type { HttpBindings } from '@hono/node-server';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { fromHex, toHex } from '../../lib/hex.ts';
-import {
-  brokerReleasesInFlightMax,
-  brokerReleasesWaitingMax,
-  brokerReleaseBytesMax,
-  brokerRequestBytesMax,
-  logHeadBodyBytesMax,
-} from '../../lib/limits.ts';
+import { brokerReleasesInFlightMax, brokerReleasesWaitingMax, brokerReleaseBytesMax, brokerRequestBytesMax } from '../../lib/broker-limits.ts';
+import { logHeadBodyBytesMax } from '../../lib/limits.ts';
 import { adminOperations, workloadOperations } from '../../wire/broker-schema.ts';
 import type { AdminOperationName } from '../../wire/broker-schema.ts';
 import { encodeHead } from '../../wire/release-log.ts';
@@ -34,6 +29,8 @@ import type { BrokerKeys } from '../release/broker-keys.ts';
 import type { ReleaseService } from '../release/release.ts';
 import type { Session, Sessions } from '../release/sessions.ts';
 import type { PeerAnswer, PeerHeads } from '../heads/peer-heads.ts';
+import { addKbsRoutes } from '../kbs/kbs-routes.ts';
+import type { KbsService } from '../kbs/kbs-service.ts';
 import type { BrokerDatabase } from '../state/broker-database.ts';
 import { asCaissonError, bodyOf, statusOf } from './error-answer.ts';
 import type { LogAnswers } from './log-answers.ts';
@@ -60,6 +57,7 @@ export interface BrokerAppParts {
   /** Told every answer; `error` of those that are the broker's own trouble. */
   readonly onAnswer: (answer: Answered) => void;
   readonly peers: PeerHeads | undefined;
+  readonly kbs: KbsService;
 }
 
 export interface Answered {
@@ -99,6 +97,7 @@ class BrokerRoutes {
     this.#logRoutes();
     this.#operatorRoutes();
     this.#peerRoutes();
+    this.#kbsRoutes();
     this.#app.notFound((context) =>
       this.#answer(context, 'unknown', async () => {
         throw new CaissonError('invalid', 'name-missing', 'the broker has no such route');
@@ -227,6 +226,14 @@ class BrokerRoutes {
     );
   }
 
+  #kbsRoutes(): void {
+    addKbsRoutes(this.#app, this.#parts.kbs, {
+      answer: (context, route, work, refuse) => this.#answer(context, route, work, refuse),
+      takeTenant: (tenant) => this.#tenants.take(tenant),
+      verify: (work) => this.#gate.run(work),
+    });
+  }
+
   #get(path: string, work: (context: Context<Env>) => Promise<Response>): void {
     this.#app.get(path, (context) => this.#answer(context, path, () => work(context)));
   }
@@ -256,7 +263,12 @@ class BrokerRoutes {
   }
 
   /** The one place where requests are counted and errors become answers. */
-  async #answer(context: Context<Env>, route: string, work: () => Promise<Response>): Promise<Response> {
+  async #answer(
+    context: Context<Env>,
+    route: string,
+    work: () => Promise<Response>,
+    refuse: (error: CaissonError) => Response = refused,
+  ): Promise<Response> {
     const { clock, metrics, onAnswer } = this.#parts;
     const begun = clock.monotonic();
     const address = context.env.incoming?.socket.remoteAddress ?? 'unknown';
@@ -267,7 +279,7 @@ class BrokerRoutes {
       response = await work();
     } catch (error) {
       failure = asCaissonError(error);
-      response = refused(failure);
+      response = refuse(failure);
     }
     response.headers.set('cache-control', 'no-store');
     metrics.answered(route, response.status);

@@ -40,7 +40,11 @@ export function evidenceToKbs({ technology, parts }: Evidence): unknown {
       return { cc_eventlog: parts['eventLog'] === undefined ? null : base64(parts['eventLog']), quote: quote() };
     case 'cca':
       return { token: [...parts['token']!] };
-    default:
+    case 'snp':
+    case 'tpm':
+    case 'nitro':
+    case 'az-snp-vtpm':
+    case 'az-tdx-vtpm':
       throw evidenceInvalid(`evidence of ${technology} cannot be sent to a key broker of another make`, {});
   }
 }

@@ -55,7 +55,7 @@ const wrapInitialValue = Buffer.alloc(8, 0xa6);
 export function readTeePublicKey(jwk: TeePublicKey): KeyObject {
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: jwk as webcrypto.JsonWebKey, format: 'jwk' });
+    key = createPublicKey({ key: jwk, format: 'jwk' });
   } catch (error) {
     throw unusableKey('it is no key', error);
   }

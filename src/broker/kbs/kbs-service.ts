@@ -1,0 +1,265 @@
+/**
+ * The KBS protocol over this broker's keys and policies (spec/kbs.md): evidence first, then, for each resource, the
+ * policy of the tenant that it belongs to.
+ *
+ * Invariants:
+ * - A nonce is taken by the first attempt to use it, whatever comes of it, and every attempt has its line in the log.
+ * - A resource leaves only after its line of the log is durable, and only to the key that the evidence names.
+ * - What is judged is what was verified; nothing of a request for a resource adds to it.
+ */
+import { equalBytes } from '../../crypto/digest.ts';
+import { CaissonError } from '../../lib/errors.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { toHex } from '../../lib/hex.ts';
+import type { Random } from '../../lib/random.ts';
+import { checkEvidence } from '../../wire/evidence.ts';
+import { evidenceFromKbs, teeNames } from '../../wire/kbs/evidence.ts';
+import { readTeePublicKey, sealJwe, type Jwe, type TeePublicKey } from '../../wire/kbs/jwe.ts';
+import { kbsReportData } from '../../wire/kbs/runtime-data.ts';
+import type { LogEntry, LogFact } from '../../wire/release-log.ts';
+import type { CollateralSource } from '../attest/collateral.ts';
+import type { TrustedRoot, VerifiedEvidence, Verifier } from '../attest/verifier.ts';
+import { evaluatePolicy } from '../policy/evaluate.ts';
+import { releaseDefaults } from '../policy/release-section.ts';
+import { trustworthinessVector } from '../policy/trustworthiness.ts';
+import { failures } from '../policy/verdict.ts';
+import type { Technology } from '../../wire/evidence.ts';
+import { rootTenant, type BrokerKeys } from '../release/broker-keys.ts';
+import type { Nonces } from '../release/nonces.ts';
+import type { Policies } from '../release/policies.ts';
+import { openVolumeKey } from '../release/volume-keys.ts';
+import type { BrokerDatabase } from '../state/broker-database.ts';
+import { AttestedTokens, tokenMillisecondsMax } from './attested-token.ts';
+
+export const kbsVersion = '0.4.0';
+/** Sessions that are held at one time; the oldest makes room. */
+const sessionsMax = 4096;
+const sessionIdBytes = 16;
+
+export interface KbsParts {
+  readonly database: BrokerDatabase;
+  readonly keys: BrokerKeys;
+  readonly nonces: Nonces;
+  readonly policies: Policies;
+  readonly verifiers: ReadonlyMap<Technology, Verifier>;
+  readonly collateral: CollateralSource;
+  readonly extraRoots: readonly TrustedRoot[];
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface AttestRequest {
+  readonly 'runtime-data': { readonly nonce: string; readonly 'tee-pubkey': TeePublicKey };
+  readonly 'tee-evidence': { readonly primary_evidence: unknown; readonly additional_evidence: string };
+}
+
+/** `repository/type/tag`; the repository is the tenant, the tag the name of the key. */
+export interface ResourcePath {
+  readonly repository: string;
+  readonly type: string;
+  readonly tag: string;
+}
+
+interface Attested {
+  readonly verified: VerifiedEvidence;
+  readonly recipient: TeePublicKey;
+}
+
+interface KbsSession {
+  readonly tee: string;
+  readonly technology: Technology;
+  readonly nonce: Uint8Array;
+  readonly expiresAt: number;
+  attested: Attested | undefined;
+}
+
+const resourceType = 'volume-key';
+
+export class KbsService {
+  readonly #parts: KbsParts;
+  readonly #tokens = new AttestedTokens();
+  readonly #sessions = new Map<string, KbsSession>();
+
+  constructor(parts: KbsParts) {
+    this.#parts = parts;
+  }
+
+  auth(version: string, tee: string): { readonly nonce: string; readonly session: string; readonly expiresAt: number } {
+    if (version !== kbsVersion)
+      throw new CaissonError('invalid', 'unsupported', `this broker speaks version ${kbsVersion} of the protocol`);
+    const technology = Object.hasOwn(teeNames, tee) ? teeNames[tee] : undefined;
+    if (technology === undefined || !this.#parts.verifiers.has(technology)) {
+      throw new CaissonError(
+        'invalid',
+        'unsupported',
+        'this broker verifies no evidence of that TEE by this protocol',
+        {
+          remedy: `It takes ${Object.keys(teeNames).join(', ')}.`,
+        },
+      );
+    }
+    const { nonces, random, clock } = this.#parts;
+    const { nonce, expiresAt } = nonces.issue({ tenant: rootTenant, technology }, clock.wall());
+    const session = toHex(random.bytes(sessionIdBytes));
+    this.#sessions.set(session, { tee, technology, nonce, expiresAt, attested: undefined });
+    for (const oldest of this.#sessions.keys()) {
+      if (this.#sessions.size <= sessionsMax) break;
+      this.#sessions.delete(oldest);
+    }
+    return { nonce: Buffer.from(nonce).toString('base64'), session, expiresAt };
+  }
+
+  /** The token. A session attests once: what fails ends it. */
+  async attest(id: string | undefined, request: AttestRequest): Promise<string> {
+    const { clock } = this.#parts;
+    const now = clock.wall();
+    const session = this.#session(id, now);
+    if (session.attested !== undefined) throw noSession();
+    this.#sessions.delete(id ?? '');
+    const facts: Record<string, LogFact> = { protocol: 'kbs', technology: session.technology };
+    try {
+      const verified = await this.#verify(session, request, now);
+      const recipient = request['runtime-data']['tee-pubkey'];
+      readTeePublicKey(recipient);
+      await this.#log(session, {
+        kind: 'session',
+        at: now,
+        tenant: rootTenant,
+        facts: { ...facts, change: 'attested' },
+      });
+      const renewed = { ...session, expiresAt: now + tokenMillisecondsMax, attested: { verified, recipient } };
+      this.#sessions.set(id ?? '', renewed);
+      const subject = { id: id ?? '', tee: session.tee, verified, runtimeData: request['runtime-data'] };
+      return this.#tokens.issue(subject, now);
+    } catch (error) {
+      if (!(error instanceof CaissonError) || !isDecision(error)) throw error;
+      await this.#log(session, {
+        kind: 'refusal',
+        at: now,
+        tenant: rootTenant,
+        facts: { ...facts, ...reasonOf(error) },
+      });
+      throw error;
+    }
+  }
+
+  async resource(shown: { readonly session?: string; readonly token?: string }, path: ResourcePath): Promise<Jwe> {
+    const { clock, database, random } = this.#parts;
+    const now = clock.wall();
+    const { attested, technology } = this.#session(
+      shown.token === undefined ? shown.session : this.#tokens.idOf(shown.token),
+      now,
+    );
+    if (attested === undefined) throw noSession();
+    const { repository: tenant, tag: key } = path;
+    const facts: Record<string, LogFact> = { protocol: 'kbs', technology, key };
+    try {
+      const { secret, entry } = await this.#judge(attested, path, facts, now);
+      try {
+        await database.commit({ effects: [], entries: [entry] });
+        return sealJwe(secret, attested.recipient, random);
+      } finally {
+        secret.fill(0);
+      }
+    } catch (error) {
+      if (!(error instanceof CaissonError) || !isDecision(error)) throw error;
+      const known = await database.tenant(tenant);
+      const entry: LogEntry = {
+        kind: 'refusal',
+        at: now,
+        tenant: known === undefined ? rootTenant : tenant,
+        facts: { ...facts, ...reasonOf(error) },
+      };
+      await database.commit({ effects: [], entries: [entry] });
+      throw error;
+    }
+  }
+
+  async #verify(session: KbsSession, request: AttestRequest, now: number): Promise<VerifiedEvidence> {
+    const { verifiers, collateral, extraRoots } = this.#parts;
+    const { nonce, technology } = session;
+    const runtimeData = request['runtime-data'];
+    const { primary_evidence: primary, additional_evidence: additional } = request['tee-evidence'];
+    this.#parts.nonces.check(nonce, { tenant: rootTenant, technology }, now);
+    if (runtimeData.nonce !== Buffer.from(nonce).toString('base64'))
+      throw new CaissonError('denied', 'nonce-unknown', 'the runtime data name another nonce than the session has');
+    if (additional !== '' && additional !== '{}')
+      throw new CaissonError('invalid', 'unsupported', 'evidence of devices is not judged by this broker');
+    const evidence = evidenceFromKbs(technology, primary);
+    checkEvidence(evidence);
+    const verifier = verifiers.get(technology);
+    if (verifier === undefined) throw noSession();
+    const { collateralAgeMillisecondsMax: collateralAgeMax } = releaseDefaults;
+    const verified = await verifier.verify(evidence, { now, collateral, extraRoots, collateralAgeMax });
+    if (!equalBytes(verified.reportData, kbsReportData(technology, runtimeData, additional)))
+      throw new CaissonError('denied', 'proof-invalid', 'the evidence names another key or another nonce');
+    return verified;
+  }
+
+  /** The secret and the line that says so; a refusal says which rule failed. */
+  async #judge(
+    { verified }: Attested,
+    { repository: tenant, type, tag }: ResourcePath,
+    facts: Record<string, LogFact>,
+    now: number,
+  ): Promise<{ readonly secret: Uint8Array; readonly entry: LogEntry }> {
+    const { database, policies, keys } = this.#parts;
+    const stored = type === resourceType ? await database.key(tenant, tag) : undefined;
+    if (stored === undefined || stored.erasedAt !== undefined)
+      throw new CaissonError('denied', 'name-missing', 'this broker has no such resource');
+    const policy = await policies.get(tenant, stored.policy, now);
+    // The keys of this protocol are classical ones: a policy that asks for more refuses them.
+    const asked = { now, keyName: tag, volumeId: undefined, suite: 'p256', asks: [] } as const;
+    const verdict = evaluatePolicy(policy, verified, asked);
+    const judged = { policy: policy.name, policyDigest: policy.digest, keyId: toHex(stored.id) };
+    Object.assign(facts, judged, { status: trustworthinessVector(verdict, verified).status });
+    if (!verdict.allowed) {
+      const failed = failures(verdict);
+      const rules = failed.map(({ rule }) => rule).join(', ');
+      throw new CaissonError('denied', 'policy-refused', `the policy ${policy.name} refuses: ${rules}`, {
+        remedy: 'Compare expected and actual with "caisson policy explain".',
+        details: { policy: policy.name, rule: failed[0]?.rule ?? '', rules },
+      });
+    }
+    const basis = verified.basis.map(({ name, value }) => `${name}: ${value}`);
+    const entry: LogEntry = {
+      kind: 'release',
+      at: now,
+      tenant,
+      facts: { ...facts, profile: verdict.profile ?? '', basis },
+    };
+    return { secret: openVolumeKey(stored, keys), entry };
+  }
+
+  async #log({ nonce, expiresAt }: KbsSession, entry: LogEntry): Promise<void> {
+    await this.#parts.database.commit({ effects: [{ kind: 'take-nonce', nonce, expiresAt }], entries: [entry] });
+  }
+
+  #session(id: string | undefined, now: number): KbsSession {
+    const session = this.#sessions.get(id ?? '');
+    if (session === undefined) throw noSession();
+    if (now < session.expiresAt) return session;
+    this.#sessions.delete(id ?? '');
+    throw noSession();
+  }
+}
+
+function isDecision({ kind }: CaissonError): boolean {
+  return kind === 'denied' || kind === 'invalid' || kind === 'integrity';
+}
+
+const reasonCharactersMax = 500;
+
+function reasonOf({ code, message, details }: CaissonError): Record<string, LogFact> {
+  const { check, rules } = details;
+  return {
+    code,
+    reason: message.substring(0, reasonCharactersMax),
+    ...(typeof check === 'string' ? { check } : {}),
+    ...(typeof rules === 'string' ? { failed: rules.split(', ') } : {}),
+  };
+}
+
+function noSession(): CaissonError {
+  return new CaissonError('denied', 'session-missing', 'there is no attested session', { remedy: 'Attest again.' });
+}
