@@ -43,9 +43,9 @@ function verifyCertificates(
 ): { readonly leaf: Certificate; readonly rootName: string } {
   const leaf = parseCertificate(document.certificate, 'evidence');
   const authorities = document.authorities.map((der) => parseCertificate(der, 'evidence'));
-  const [first] = authorities;
+  const first = authorities[0]!;
   const roots = [pinned, ...trustedRoots('nitro', context).certificates];
-  const root = roots.find(({ certificate }) => first !== undefined && isSame(certificate, first));
+  const root = roots.find(({ certificate }) => isSame(certificate, first));
   if (root === undefined)
     throw untrusted('evidence', 'nitro-root', 'the chain of the document does not begin at a root that is trusted');
   const { path } = verifyChain({
