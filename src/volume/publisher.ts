@@ -22,6 +22,7 @@ import type { HeadState } from '../manifest/head-format.ts';
 import { ManifestKind, type CatalogReference, type Pin } from '../manifest/manifest-format.ts';
 import type { ManifestState } from '../manifest/state-format.ts';
 import { buildManifest, createExact, fenced } from '../manifest/manifest.ts';
+import type { TableChange } from '../manifest/object-table.ts';
 import { PinnedNumbers } from '../manifest/pinned-numbers.ts';
 import { catalogKey, headKey, manifestKey, mapObjectKey, segmentKey, spoolName } from '../store/paths.ts';
 import { durabilityCode, swapCoreHead, type VolumeCore } from './volume-core.ts';
@@ -77,6 +78,11 @@ const noDigest = new Uint8Array(32);
 
 /** The writer that lost the volume publishes each segment once. */
 const publishAttemptsMax = 3;
+
+interface NamedObject {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+}
 
 interface MapObject {
   readonly index: number;
@@ -258,21 +264,7 @@ export class Publisher {
     const number = published.number + 1;
     const pins = new PinnedNumbers(published.pins);
     const change = core.table.change(number, pins);
-    const placed = new Map<number, CatalogReference>();
-    const objects: { readonly key: string; readonly bytes: Uint8Array }[] = [];
-    for (const page of change.pages) {
-      const id = random.bytes(16);
-      objects.push({ key: catalogKey(core.prefix, id), bytes: page.bytes });
-      placed.set(page.page, {
-        firstIndex: page.page * catalogEntriesMax,
-        entryCount: page.entryCount,
-        owner: core.volumeId,
-        id,
-        birth: number,
-        bytes: page.bytes.length,
-        digest: sha256(page.bytes),
-      });
-    }
+    const { placed, objects } = this.#placeCatalog(change.pages, number);
     const catalog = core.table.referencesWith(placed);
     const outdated = this.#outdated(number);
     // In one turn with the keyring's bytes: they hold this key.
@@ -324,6 +316,30 @@ export class Publisher {
     published.nextOrdinal = state.nextOrdinal;
     published.pins = published.pins.map((pin) => (pin.number === number ? { ...pin, digest } : pin));
     return replaced;
+  }
+
+  /** Names for the pages that changed, and the objects to write. */
+  #placeCatalog(
+    pages: TableChange['pages'],
+    birth: number,
+  ): { placed: Map<number, CatalogReference>; objects: NamedObject[] } {
+    const { environment, prefix, volumeId } = this.#core;
+    const placed = new Map<number, CatalogReference>();
+    const objects: NamedObject[] = [];
+    for (const { page, entryCount, bytes } of pages) {
+      const id = environment.random.bytes(16);
+      objects.push({ key: catalogKey(prefix, id), bytes });
+      placed.set(page, {
+        firstIndex: page * catalogEntriesMax,
+        entryCount,
+        owner: volumeId,
+        id,
+        birth,
+        bytes: bytes.length,
+        digest: sha256(bytes),
+      });
+    }
+    return { placed, objects };
   }
 
   /** How many of the kept manifests go when `number` is published. */
