@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import http from 'node:http';
 import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, beforeEach, describe, test } from 'node:test';
 import { keySourceConformance } from '../../test/conformance/key-source.ts';
 import { FakeKms } from '../../test/support/fake-kms.ts';
@@ -63,6 +65,24 @@ describe('aws-kms', () => {
     assert.match(await messages(environment), /AccessDeniedException/);
     kms.identities.set('AK', { secret: 'SK', expired: true });
     assert.match(await messages(environment), /ExpiredTokenException/);
+  });
+
+  test('credentials that end are renewed once', async (t) => {
+    const issued: string[] = [];
+    const endpoint = http.createServer((_request, response) => {
+      issued.push(issued.length === 0 ? 'OLD' : 'NEW');
+      const Expiration = new Date(Date.now() + 3_600_000).toISOString();
+      response.end(JSON.stringify({ AccessKeyId: issued.at(-1), SecretAccessKey: 'SK', Token: 'T', Expiration }));
+    });
+    await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
+    t.after(() => endpoint.close());
+    const { port } = endpoint.address() as AddressInfo;
+    kms.identities.set('OLD', { secret: 'SK', sessionToken: 'T', expired: true });
+    kms.identities.set('NEW', { secret: 'SK', sessionToken: 'T' });
+    const { AWS_REGION } = environment;
+    const given = { AWS_REGION, AWS_CONTAINER_CREDENTIALS_FULL_URI: `http://127.0.0.1:${port}/` };
+    assert.equal((await source('alias/data', given).enroll(use)).key.length, 32);
+    assert.deepEqual(issued, ['OLD', 'NEW']);
   });
 
   test('a session token is sent and signed', async () => {

@@ -60,7 +60,10 @@ describe('the URL of a key source', () => {
       assert.throws(
         () => parseKeyUrl(text),
         (error) =>
-          error instanceof CaissonError && error.code === 'argument-invalid' && !/supersecret/.test(error.message),
+          error instanceof CaissonError &&
+          error.code === 'argument-invalid' &&
+          !/supersecret/.test(error.message) &&
+          /into a file/.test(error.remedy ?? ''),
       );
     }
   });
