@@ -139,6 +139,14 @@ describe('a condition', () => {
     ['tcb.advisories', '{ only: [] }', ['B'], false],
     ['tcb.advisories', '[A, B]', ['B'], true],
     ['tcb.advisories', '[A, B]', 'A', false],
+    ['snp.policy', '{ bits: { mask: 0, equals: 0 } }', Number.NaN, false],
+    ['snp.policy', '{ bits: { mask: 0, equals: 0 } }', -1, false],
+    ['snp.policy', '{ bits: { mask: 0, equals: 0 } }', 0.5, false],
+    ['snp.policy', '{ bits: { mask: 0, equals: 0 } }', new Uint8Array(0), false],
+    ['snp.host-data', `{ bits: { mask: ${'00'.repeat(32)}, equals: ${'00'.repeat(32)} } }`, 0, false],
+    ['snp.smt', 'true', true, true],
+    ['snp.smt', '{ equals: false }', true, false],
+    ['snp.smt', 'true', 'true', false],
     ['tcb.status', '{ equals: UpToDate }', 'UpToDate', true],
     ['tcb.status', '{ one-of: ["no", 010] }', 'no', true],
     ['tcb.status', '{ one-of: ["no", 010] }', '010', true],
@@ -152,6 +160,24 @@ describe('a condition', () => {
       assert.deepEqual(failedRules(verdict), holds ? [] : [`profiles.production.${claim}`]);
     });
   }
+
+  it('counts a reference value until the moment at which it ends', () => {
+    const may = { 'snp.measurement': new Uint8Array(48).fill(0xaa) };
+    const at = (now: number) => evaluatePolicy(policy(policyText), allowedEvidence(may), { ...request, now });
+    const end = Date.parse('2026-05-01');
+    assert.ok(at(end - 1).allowed);
+    assert.deepEqual(failedRules(at(end)), ['profiles.production.snp.measurement']);
+  });
+
+  it('names three of many values, and how many there are', () => {
+    const told = (list: string) =>
+      evaluate({}, policyText.replace('[UpToDate]', list)).profiles[0]?.rules.find(({ rule }) =>
+        rule.endsWith('tcb.status'),
+      );
+    assert.equal(told('[UpToDate, B, C]')?.expected, 'one of UpToDate, B, C');
+    assert.equal(told('[UpToDate, B, C, D, E]')?.expected, 'one of UpToDate, B, C, 2 more');
+    assert.equal(told('[UpToDate]')?.expected, 'UpToDate');
+  });
 
   it('with reference values that all expired holds for nothing', () => {
     const later = { ...request, now: Date.parse('2026-06-01') };

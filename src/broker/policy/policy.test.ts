@@ -51,6 +51,13 @@ describe('a policy', () => {
     assert.equal(parsePolicy(json, 'p.json', definitions, references).profiles[0]?.rules.size, 3);
   });
 
+  it('may have values as long as they may be', () => {
+    const text = policyText.replace('[UpToDate]', `[${'x'.repeat(512)}]`).replace('a test', 'd'.repeat(1024));
+    assert.equal(parsePolicy(text, 'p.yaml', definitions, references).description.length, 1024);
+    const longer = text.replace('d'.repeat(1024), 'd'.repeat(1025));
+    assert.match(refusal(longer).message, /"description" has 1025 characters, at most 1024/);
+  });
+
   it('has careful defaults for what release does not say', () => {
     const { release } = parsePolicy(policyText.replace(/^release:[^]*$/m, ''), 'p.yaml', definitions, references);
     assert.deepEqual(
@@ -217,6 +224,28 @@ const faults: readonly (readonly [string, string | RegExp, string, RegExp])[] = 
     /"continue-for" must be a duration such as 12h, at most 1d/,
   ],
   ['an outage of another kind', '{ continue-for: 10min }', 'continue', /"anchor-outage" must be wait, or/],
+  [
+    'a boolean with a list',
+    '    waive:',
+    '      snp.smt: [true]\n    waive:',
+    /snp.smt is a boolean: write one of equals/,
+  ],
+  ['a boolean with yes', '    waive:', '      snp.smt: yes\n    waive:', /"yes" is neither true nor false/],
+  [
+    'a boolean in quotation marks',
+    '    waive:',
+    '      snp.smt: "true"\n    waive:',
+    /"true" is neither true nor false/,
+  ],
+  ['bits that are a number', '{ bits: { mask: 0x80000, equals: 0 } }', '{ bits: 0x80000 }', /"bits" must be a mapping/],
+  ['bits with a faulty mask', 'mask: 0x80000', 'mask: x', /"x" is not a whole number/],
+  ['bits with a faulty value', 'equals: 0 }', 'equals: x }', /"x" is not a whole number/],
+  ['bits with a list', 'equals: 0 }', 'equals: [0] }', /one value must stand here/],
+  ['or-absent in quotation marks', 'or-absent: true', 'or-absent: "true"', /"or-absent" must be true/],
+  ['or-absent as a list', 'or-absent: true', 'or-absent: [true]', /"or-absent" must be true/],
+  ['an empty text', '[UpToDate]', '[""]', /a text has 1 to 512 characters/],
+  ['a text of 513 characters', '[UpToDate]', `[${'x'.repeat(513)}]`, /a text has 1 to 512 characters/],
+  ['a date with a word after it', '2025-01-31', '2025-01-31 noon', /is no date/],
 ];
 
 describe('a faulty policy is refused, with line and column:', () => {
