@@ -25,6 +25,8 @@ import { Algorithm, tpmHash } from '../../../wire/tpm/algorithms.ts';
 import { ObjectAttribute, parsePublic, nameOf } from '../../../wire/tpm/public-area.ts';
 import { spkiOf } from '../trusted-roots.ts';
 import type { TrustedRoot, VerifiedEvidence, VerifyContext } from '../verifier.ts';
+import { activationKeys } from './activation.ts';
+import { parseQuote, verifyQuote } from './quote.ts';
 import { verifier } from './verifier.ts';
 
 type Made = Pick<FakeTpmEvidence, 'evidence' | 'context'>;
@@ -321,6 +323,48 @@ test('quotes of a software TPM, with the chain of its endorsement key', async (t
     await refuses(withParts(made, quote), 'pcr-digest');
     await refuses(withParts(made, { quote: quote.quote }), 'quote-signature');
   }
+});
+
+/** Values out of a file of tpm2-tools: a selection (132 bytes), a count, and lists of up to eight digests in fixed room. */
+function toolRegisters(file: Uint8Array, count: number): Uint8Array {
+  const values = Array.from({ length: count }, (_, index) => {
+    const at = 136 + Math.floor(index / 8) * 532 + 4 + (index % 8) * 66 + 2;
+    return file.subarray(at, at + 32);
+  });
+  return Uint8Array.from(Buffer.concat(values));
+}
+
+test('another set of quotes of a software TPM, over registers 0 to 8 and 16', async (t) => {
+  if (!requireSamples(t)) return;
+  const at = (name: string): Uint8Array => sample(`tpm/swtpm/${name}`);
+  const pem = (name: string): Uint8Array => Uint8Array.from(new X509Certificate(sampleText(`tpm/swtpm/${name}`)).raw);
+  const keys = activationKeys({ akPublic: at('ak.pub'), ekPublic: at('ek.pub') });
+  const secret = at('cred.in');
+  const parts = {
+    ...{ quote: at('ecc_quote.msg'), signature: at('ecc_quote.sig'), akPublic: at('ak.pub'), activation: secret },
+    ...{ ekCertificate: at('ekcert.der'), ekIntermediates: pem('issuercert.pem') },
+    pcrs: toolRegisters(at('ecc_quote.pcrs'), 10),
+  };
+  const der = pem('swtpm-localca-rootca-cert.pem');
+  const context = {
+    ...{ ...emptyContext, now: new X509Certificate(der).validFromDate.getTime() + 86_400_000 },
+    extraRoots: [{ technology: 'tpm', name: 'swtpm', der } as const],
+    activation: { secret, ...keys },
+  };
+  const made: Made = { evidence: { technology: 'tpm', parts }, context };
+  const { reportData, claims } = await verify(made);
+  assert.equal(Buffer.from(reportData).toString('hex'), sampleText('tpm/swtpm/nonce.hex').trim());
+  assert.equal(claims.has('tpm.pcr.sha256.16'), true);
+  assert.equal(claims.has('tpm.pcr.sha256.9'), false);
+  const rsa = {
+    quote: at('rsa_quote.msg'),
+    signature: at('rsa_quote.sig'),
+    pcrs: toolRegisters(at('rsa_quote.pcrs'), 10),
+  };
+  await refuses(withParts(made, rsa), 'ak-scheme');
+  const parsed = parseQuote(rsa);
+  verifyQuote(parsed, rsa, createPublicKey(sampleText('tpm/swtpm/akr.pem')));
+  assert.throws(() => verifyQuote(parsed, rsa, createPublicKey(sampleText('tpm/swtpm/ak.pem'))));
 });
 
 test('a signature over other registers by the same key does not carry over', async () => {
