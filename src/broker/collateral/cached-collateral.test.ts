@@ -9,7 +9,7 @@ import { collateralFreshMilliseconds, collateralMissingMilliseconds } from '../.
 import type { Collateral, CollateralSource } from '../attest/collateral.ts';
 import { decodeBundle, encodeBundle } from './bundle-format.ts';
 import { cachedCollateral, type CacheOptions } from './cached-collateral.ts';
-import { bundleCollateral, firstOf, newestOf, offlineBundle } from './offline-bundle.ts';
+import { firstOf, newestOf, offlineBundle } from './offline-bundle.ts';
 
 const start = Date.UTC(2026, 5, 15);
 
@@ -185,7 +185,6 @@ test('a bundle, and a folder of bundles, of which the later entry counts', async
   const found = await (await offlineBundle(path)).get('a/b');
   assert.deepEqual([textOf(found), found.obtainedAt], ['later', start + 1000]);
   assert.equal(textOf(await (await offlineBundle(join(path, '2.json'))).get('a/b')), 'sooner');
-  assert.equal(textOf(await bundleCollateral(bundle('given', start)).get('a/b')), 'given');
   await assert.rejects(async () => await (await offlineBundle(path)).get('c'), { code: 'collateral-missing' });
   await assert.rejects(async () => await offlineBundle(join(path, 'none')), { code: 'configuration-invalid' });
   writeFileSync(join(path, '3.json'), '{}');

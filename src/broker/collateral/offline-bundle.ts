@@ -21,11 +21,6 @@ export async function offlineBundle(path: string): Promise<CollateralSource> {
   return sourceOf(entries);
 }
 
-/** The entries of one bundle that somebody has read already. */
-export function bundleCollateral(bytes: Uint8Array): CollateralSource {
-  return sourceOf(new Map(decodeBundle(bytes).map((entry) => [entry.name, entry])));
-}
-
 /** The first source that has it; one that does not answer now is passed over, and counts if nobody else has it. */
 export function firstOf(...sources: readonly CollateralSource[]): CollateralSource {
   return {
