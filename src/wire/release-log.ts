@@ -180,7 +180,7 @@ export function members<Name extends string>(
   const found = Object.keys(value);
   if (found.length !== names.length || !names.every((name) => Object.hasOwn(value, name)))
     throw invalid(`${what} has other members than ${names.join(', ')}`);
-  return value as Record<Name, unknown>;
+  return value;
 }
 
 export function readBytes(value: unknown, length: number, what: string): Uint8Array {

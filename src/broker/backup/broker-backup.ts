@@ -180,7 +180,11 @@ async function giveName(draft: string, file: string): Promise<void> {
   // A link, and not a rename: it does not replace a file that came meanwhile.
   await fs.link(draft, file);
   const folder = await fs.open(dirname(file), 'r');
-  await folder.sync().finally(() => folder.close());
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 async function withoutLeavings<Result>(files: readonly string[], work: () => Promise<Result>): Promise<Result> {

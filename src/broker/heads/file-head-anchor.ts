@@ -85,7 +85,11 @@ export async function replaceFile(file: string, bytes: Uint8Array): Promise<void
     }
     await fs.rename(next, file);
     const folder = await fs.open(dirname(file), 'r');
-    await folder.sync().finally(() => folder.close());
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
   } catch (error) {
     throw ioError(file, error);
   }

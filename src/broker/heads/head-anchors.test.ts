@@ -34,7 +34,8 @@ headAnchorConformance('file', async () => {
 /** What the broker's server does with the same two calls. */
 async function servePeer(folder: string, logIds: readonly string[]): Promise<{ url: string; server: http.Server }> {
   const heads = new PeerHeads(folder, logIds);
-  const server = http.createServer(async (request, response) => {
+  const server = http.createServer((request, response) => void serve(request, response));
+  const serve = async (request: http.IncomingMessage, response: http.ServerResponse): Promise<void> => {
     const pieces: Buffer[] = [];
     for await (const piece of request) pieces.push(piece as Buffer);
     const id = request.url!.split('/').at(-1)!;
@@ -43,7 +44,7 @@ async function servePeer(folder: string, logIds: readonly string[]): Promise<{ u
         ? await heads.get(id)
         : await heads.put(id, new Uint8Array(Buffer.concat(pieces)), request.headers['if-match']);
     response.writeHead(answer.status).end(answer.body);
-  });
+  };
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/log-heads/`, server };
 }

@@ -8,7 +8,7 @@
  * - A connection that is lost answers `database-unreachable`: whether that group is there is not known. Asking
  *   again is safe: an anchor may advance to where it is, and a nonce that was taken is refused.
  */
-import pg from 'pg';
+import { Pool } from 'pg';
 import type { PoolClient } from 'pg';
 import type { AnchorState } from '../../anchor/anchor.ts';
 import { CaissonError } from '../../lib/errors.ts';
@@ -106,13 +106,13 @@ export async function openPostgresDatabase({ url }: PostgresOptions): Promise<Br
 
 class PostgresDatabase implements BrokerDatabase {
   readonly kind = 'postgresql';
-  readonly #pool: pg.Pool;
+  readonly #pool: Pool;
   readonly #beginning: string;
   readonly #groups: GroupCommit;
   #purgedAt = 0;
   #isClosed = false;
 
-  constructor(pool: pg.Pool, beginning: string, logSize: number) {
+  constructor(pool: Pool, beginning: string, logSize: number) {
     this.#pool = pool;
     this.#beginning = beginning;
     this.#groups = new GroupCommit(logSize, (group) => this.#commitGroup(group));
@@ -193,7 +193,7 @@ class PostgresDatabase implements BrokerDatabase {
       `ON w.level = 0 AND l.place = w.place`;
     const wanted = ids.map(({ level, index }) => [level, index]);
     const rows = await this.#ask((asker) => ask(asker, text, columnLists(place, wanted)));
-    const found = new Map(rows.map((row) => [`${row[0]} ${row[1]}`, asBytes(row[2], 32)]));
+    const found = new Map(rows.map((row) => [`${asNumber(row[0])} ${asNumber(row[1])}`, asBytes(row[2], 32)]));
     return ids.map((id) => {
       const hash = found.get(`${id.level} ${id.index}`);
       if (hash === undefined) throw nodeMissing(id);
@@ -302,13 +302,13 @@ class PostgresDatabase implements BrokerDatabase {
   }
 }
 
-function makePool(url: string): pg.Pool {
+function makePool(url: string): Pool {
   if (!/^postgres(ql)?:\/\//.test(url)) {
     throw new CaissonError('invalid', 'configuration-invalid', 'the database is not given as postgresql://…', {
       remedy: 'Give a URL such as postgresql://broker@db.example/caisson?sslmode=verify-full.',
     });
   }
-  const pool = new pg.Pool({
+  const pool = new Pool({
     connectionString: url,
     application_name: 'caisson-broker',
     max: brokerPostgresConnectionsMax,
@@ -325,7 +325,7 @@ function makePool(url: string): pg.Pool {
 }
 
 /** A connection on which anything failed is not used again: its transaction ends with it. */
-async function withClient<Result>(pool: pg.Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
+async function withClient<Result>(pool: Pool, work: (client: PoolClient) => Promise<Result>): Promise<Result> {
   const client = await pool.connect();
   // Lost between two statements: the next one fails, and says so.
   client.on('error', ignore);

@@ -45,6 +45,7 @@ export function toDatabaseError(error: unknown): CaissonError {
         ...cause,
         remedy: 'Check that its folder exists and that the user of the broker may use it.',
       });
+    case undefined:
     default:
       return new CaissonError('io', 'store-io', `the broker's database failed: ${messageOf(error)}`, {
         ...cause,

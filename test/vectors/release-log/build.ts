@@ -43,6 +43,8 @@ const header = `{"format":"caisson-log-1","key":"${publicKey.toString('hex')}","
 const leaves = (count: number): string[] => Array.from({ length: count }, (_, index) => leaf(index));
 const copy = (count: number): string[] => [header, ...leaves(count), headOf(leaves(count))];
 
+const withHead = (lines: readonly string[], head: string): string[] => [...lines.slice(0, -1), head];
+
 function vector(name: string, expect: string, comment: string, lines: readonly string[], since?: string): void {
   const value = { comment, expect, ...(since === undefined ? {} : { since }), lines };
   writeFileSync(new URL(`${name}.json`, import.meta.url), `${JSON.stringify(value, null, 2)}\n`);
@@ -66,9 +68,9 @@ vector('history-changed', 'log-tampered', 'Signed anew after leaf 2 was changed:
 vector('since-larger', 'log-tampered', 'Shorter than the earlier head.', copy(3), headOf(leaves(5)));
 vector('since-signature-wrong', 'log-tampered', 'The earlier head is not signed.', copy(5), headOf(leaves(5)).replace(/"signature":"../, '"signature":"00'));
 vector('head-missing', 'log-tampered', 'The last line is a leaf.', copy(5).slice(0, -1));
-vector('head-domain-wrong', 'log-tampered', 'The head is signed with another prefix.', copy(5).with(-1, headOf(leaves(5), 'caisson log head v2\0')));
-vector('head-size-wrong', 'log-tampered', 'The head is of four of the five leaves.', copy(5).with(-1, headOf(leaves(4))));
-vector('head-order-wrong', 'log-tampered', 'The members of the head are in another order.', copy(1).with(-1, headOf(leaves(1)).replace(/("log":"[^"]*"),("root":"[^"]*")/, '$2,$1')));
+vector('head-domain-wrong', 'log-tampered', 'The head is signed with another prefix.', withHead(copy(5), headOf(leaves(5), 'caisson log head v2\0')));
+vector('head-size-wrong', 'log-tampered', 'The head is of four of the five leaves.', withHead(copy(5), headOf(leaves(4))));
+vector('head-order-wrong', 'log-tampered', 'The members of the head are in another order.', withHead(copy(1), headOf(leaves(1)).replace(/("log":"[^"]*"),("root":"[^"]*")/, '$2,$1')));
 vector('leaf-not-canonical', 'log-tampered', 'A blank in leaf 0.', copy(1).with(1, leaf(0).replace(':', ': ')));
 vector('leaf-number-form', 'log-tampered', 'The time of leaf 0 is written 1.79e12.', copy(1).with(1, leaf(0).replace('1790000000000', '1.79e12')));
 vector('leaf-member-twice', 'log-tampered', 'The tenant of leaf 0 is there twice.', copy(1).with(1, leaf(0).replace('"tenant"', '"tenant":"x","tenant"')));
