@@ -84,13 +84,35 @@ test('the configuration chooses the anchor of new volumes; adopting moves a volu
   context.after(() => tpm.stop());
   const home = new Home(context);
   const key = ['--key-file', home.keyFile()];
-  home.write('.config/caisson/config.yaml', `anchor: tpm:${tpm.device}\n`);
+  home.write('.config/caisson/config.yaml', `anchor: tpm:${tpm.device}?interval=0\n`);
   assert.equal((await home.run(['volume', 'create', 'one', '--size', '4MiB', '--store', home.store, ...key])).code, 0);
   const anchorOf = async (): Promise<string | undefined> => {
     const { volumes } = (await home.json(['volume', 'ls'])) as unknown as { volumes: { anchor?: string }[] };
     return volumes[0]?.anchor;
   };
-  assert.equal(await anchorOf(), `tpm:${tpm.device}`);
+  assert.equal(await anchorOf(), `tpm:${tpm.device}?interval=0`);
+  // Volumes that come about in other ways have it, too, and keep it when they move.
+  const image = home.write('image', 'x'.repeat(8192));
+  const elsewhere = home.path('elsewhere');
+  for (const command of [
+    ['volume', 'clone', 'one', 'clone'],
+    ['volume', 'import', 'image', '--from', image, '--store', home.store, ...key],
+    ['volume', 'move', 'image', '--store', elsewhere],
+  ]) {
+    const done = await home.run(command);
+    assert.equal(done.code, 0, `${command.join(' ')}: ${done.stderr}`);
+  }
+  const { volumes: all } = (await home.json(['volume', 'ls'])) as unknown as { volumes: { anchor?: string }[] };
+  assert.deepEqual(
+    all.map((volume) => volume.anchor),
+    ['clone', 'image', 'one'].map(() => `tpm:${tpm.device}?interval=0`),
+  );
+  for (const name of ['clone', 'image']) {
+    const checked = await home.run(['volume', 'verify', name]);
+    assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+    assert.match(checked.stdout, /current: the newest state that the anchor knows/);
+    assert.equal((await home.run(['volume', 'rm', name, '--yes'])).code, 0);
+  }
   assert.equal((await home.run(['volume', 'rm', 'one', '--keep-data', '--yes'])).code, 0);
   const adopt = ['volume', 'adopt', 'one', '--store', home.store, '--anchor', 'file', ...key];
   const accepted = await home.run([...adopt, '--accept-missing-anchor']);
