@@ -87,6 +87,7 @@ export const importRules: readonly ImportRule[] = [
     ['lib', 'crypto', 'wire', 'attester'],
     ['node:crypto', 'node:http', 'node:https', 'node:tls', 'node:net'],
     'what a workload asks a broker',
+    ['zod'],
   ),
   row(
     'anchor',
@@ -134,8 +135,11 @@ export const importRules: readonly ImportRule[] = [
   ),
   row(
     'broker/remote-admin.ts',
-    ['lib', 'wire', 'broker-client', 'admin/broker-tools.ts'],
-    ['node:fs', 'node:fs/promises'],
+    [
+      ...['lib', 'wire', 'broker-client', 'admin/broker-tools.ts'],
+      ...['broker/local-options.ts', 'broker/server/state-files.ts'],
+    ],
+    ['node:fs', 'node:fs/promises', 'node:stream', 'node:stream/promises'],
     'a command that administers a broker elsewhere is a client of it',
   ),
   row(

@@ -17,7 +17,7 @@ import {
   anchorPatienceMilliseconds,
   anchorRetryMilliseconds,
   anchorWaitingMax,
-} from '../lib/limits.ts';
+} from '../lib/broker-limits.ts';
 import { workloadOperations } from '../wire/broker-schema.ts';
 import type { Anchor, AnchorState } from './anchor.ts';
 import { checkAdvance } from './anchor-order.ts';

@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { CaissonError } from '../lib/errors.ts';
 import type { ErrorCode, ErrorKind } from '../lib/errors.ts';
-import { brokerAnswerBytesMax, brokerJsonDepthMax } from '../lib/limits.ts';
+import { brokerAnswerBytesMax, brokerJsonDepthMax } from '../lib/broker-limits.ts';
 import { errorBody } from '../wire/broker-schema.ts';
 import { parseRequestJson } from '../wire/request-json.ts';
 import { untrusted } from './https-requests.ts';

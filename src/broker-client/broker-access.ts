@@ -8,7 +8,7 @@
 import type { EvidenceSource } from '../attester/evidence-source.ts';
 import type { Clock } from '../lib/clock.ts';
 import { isCaissonError } from '../lib/errors.ts';
-import { releasedKeyMillisecondsMax } from '../lib/limits.ts';
+import { releasedKeyMillisecondsMax } from '../lib/broker-limits.ts';
 import type { OutageRule } from '../wire/broker-schema.ts';
 import type { EnvelopeSuite } from '../wire/envelope-suites.ts';
 import type { BrokerClient, ClientSession, ReleaseAsk, Released } from './broker-client.ts';

@@ -11,12 +11,8 @@ import type { EvidenceSource } from '../attester/evidence-source.ts';
 import type { Clock } from '../lib/clock.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { fromHex, toHex } from '../lib/hex.ts';
-import {
-  brokerAttemptsMax,
-  brokerJsonDepthMax,
-  brokerRetryMilliseconds,
-  envelopePlaintextBytesMax,
-} from '../lib/limits.ts';
+import { brokerAttemptsMax, brokerJsonDepthMax, brokerRetryMilliseconds } from '../lib/broker-limits.ts';
+import { envelopePlaintextBytesMax } from '../lib/limits.ts';
 import type { Random } from '../lib/random.ts';
 import { challengeAnswer, releaseAnswer, releasedShape } from '../wire/broker-schema.ts';
 import type { OutageRule } from '../wire/broker-schema.ts';

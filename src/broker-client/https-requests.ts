@@ -9,7 +9,7 @@ import type { IncomingMessage, RequestOptions } from 'node:http';
 import { createHash } from 'node:crypto';
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import { CaissonError, messageOf } from '../lib/errors.ts';
-import { brokerAnswerBytesMax, brokerAnswerMillisecondsMax, brokerSocketsMax } from '../lib/limits.ts';
+import { brokerAnswerBytesMax, brokerAnswerMillisecondsMax, brokerSocketsMax } from '../lib/broker-limits.ts';
 
 export interface BrokerTrust {
   /** PEM; the chain of the broker must end in one of these certificates. */

@@ -2,7 +2,7 @@
  * The accesses of this process: whoever names the same key of the same broker in the same way shares one, so that the
  * key source and the anchor of a volume need one attestation between them.
  */
-import { BrokerAccess } from './broker-access.ts';
+import type { BrokerAccess } from './broker-access.ts';
 
 interface Shared {
   readonly access: BrokerAccess;

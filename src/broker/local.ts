@@ -4,13 +4,7 @@
  * tool is loaded when it is used.
  */
 import type { BrokerTools } from '../admin/broker-tools.ts';
-import type { Environment } from '../lib/folders.ts';
-
-export interface BrokerLocalOptions {
-  readonly environment: Environment;
-  readonly userId: number;
-  readonly version: string;
-}
+import type { BrokerLocalOptions } from './local-options.ts';
 
 export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
   return {

@@ -14,7 +14,7 @@ import { toHex } from '../lib/hex.ts';
 import { createBroker } from './broker.ts';
 import { brokerConfigurationDefaults, parseBrokerConfiguration } from './configuration.ts';
 import type { BrokerConfiguration } from './configuration.ts';
-import type { BrokerLocalOptions } from './local.ts';
+import type { BrokerLocalOptions } from './local-options.ts';
 import { openMasterKey } from './master-key.ts';
 import { openCollateral, openHeadAnchor, readExtraRoots } from './outside.ts';
 import { openBrokerKeys } from './release/broker-keys.ts';
@@ -40,7 +40,7 @@ export async function runBroker(options: BrokerLocalOptions, request: BrokerRunR
   try {
     const { source, warning } = await openMasterKey(configuration.masterKey, stateFolder, options.environment);
     const { keys, first } = await openBrokerKeys(raw, source, systemRandom, patientClock.wall(), tokenFile(adminToken));
-    const database = await openHeadAnchor(raw, configuration, keys.signing, request.acceptsRollback === true);
+    const database = await openHeadAnchor(raw, configuration, keys.signing, request.acceptsRollback);
     const [{ verifiers }, collateral, peers] = await Promise.all([
       import('./attest/verifiers.ts'),
       openCollateral(configuration, stateFolder),

@@ -10,7 +10,7 @@ import { CaissonError, messageOf } from '../lib/errors.ts';
 import { resolveFolders } from '../lib/folders.ts';
 import { adminOperations, errorBody } from '../wire/broker-schema.ts';
 import type { AdminOperationName } from '../wire/broker-schema.ts';
-import type { BrokerLocalOptions } from './local.ts';
+import type { BrokerLocalOptions } from './local-options.ts';
 import { readPrivateFile } from './server/state-files.ts';
 
 const localUrl = 'https://127.0.0.1:7443';

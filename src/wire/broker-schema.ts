@@ -4,7 +4,8 @@
  */
 import { z } from 'zod';
 import { fromHex } from '../lib/hex.ts';
-import { anchorGroupStatesMax, brokerDocumentBytesMax, evidencePartBytesMax } from '../lib/limits.ts';
+import { anchorGroupStatesMax, brokerDocumentBytesMax } from '../lib/broker-limits.ts';
+import { evidencePartBytesMax } from '../lib/limits.ts';
 import { envelopeSuites } from './envelope-suites.ts';
 import { technologies } from './evidence.ts';
 

@@ -44,7 +44,7 @@ function checkStructure(text: string, what: string, depthMax: number): void {
   for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) {
     const level = levels.at(-1);
     const at = found.index;
-    switch (text[at]) {
+    switch (text.charAt(at)) {
       case '{':
       case '[': {
         if (levels.length === depthMax) throw tooMuch(what, `more than ${depthMax} levels`);

@@ -5,7 +5,7 @@ import { signingKeyFromSeed } from '../../src/crypto/signature.ts';
 import { systemRandom } from '../../src/crypto/random.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import { fromHex, toHex } from '../../src/lib/hex.ts';
-import { nonceMillisecondsMax } from '../../src/lib/limits.ts';
+import { nonceMillisecondsMax } from '../../src/lib/broker-limits.ts';
 import { patientClock } from '../../src/lib/clock.ts';
 import { generateRecipient } from '../../src/wire/envelope.ts';
 import { releaseBodyDigest } from '../../src/wire/release-body.ts';
@@ -29,8 +29,13 @@ async function rawRelease(
   {
     level = 7,
     tenant = 'acme',
-    evidence = {} as Record<string, Uint8Array>,
-    nonce = undefined as string | undefined,
+    evidence = {},
+    nonce = undefined,
+  }: {
+    readonly level?: number;
+    readonly tenant?: string;
+    readonly evidence?: Record<string, Uint8Array>;
+    readonly nonce?: string | undefined;
   } = {},
 ): Promise<{ status: number; refusal: Refusal | undefined; body: Record<string, unknown> }> {
   const challenged = await post(broker, '/v1/challenge', { tenant, technology: 'tpm' });

@@ -2,7 +2,7 @@
  * Attestation tokens: ES256 JWTs with claims of the EAR profile (spec/kbs.md, "Token"). The key lives as long as the
  * process, and so do the sessions that tokens stand for: after a restart a client shows its evidence again.
  */
-import { createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
 import { CaissonError } from '../../lib/errors.ts';
 import type { VerifiedEvidence } from '../attest/verifier.ts';
 
@@ -27,7 +27,7 @@ export class AttestedTokens {
   constructor() {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#privateKey = privateKey;
-    this.#publicKey = createPublicKey(publicKey);
+    this.#publicKey = publicKey;
     this.#jwk = publicKey.export({ format: 'jwk' });
   }
 

@@ -7,7 +7,7 @@ import { equalBytes, sha256 } from '../../crypto/digest.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { toHex } from '../../lib/hex.ts';
-import { brokerTenantKeysMax, brokerTenantsMax } from '../../lib/limits.ts';
+import { brokerTenantKeysMax, brokerTenantsMax } from '../../lib/broker-limits.ts';
 import type { Random } from '../../lib/random.ts';
 import type { AdminAnswer, AdminOperationName, AdminRequest } from '../../wire/broker-schema.ts';
 import { adminOperations } from '../../wire/broker-schema.ts';
@@ -69,7 +69,7 @@ export class AdminService {
   }
 
   async run<Name extends AdminOperationName>(name: Name, request: AdminRequest<Name>): Promise<AdminAnswer<Name>> {
-    return this.#handlers[name](request as never) as Promise<AdminAnswer<Name>>;
+    return this.#handlers[name](request as never);
   }
 
   #tenantHandlers() {

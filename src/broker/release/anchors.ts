@@ -7,7 +7,7 @@
 import type { AnchorState } from '../../anchor/anchor.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import { toHex } from '../../lib/hex.ts';
-import { brokerSessionsCachedMax } from '../../lib/limits.ts';
+import { brokerSessionsCachedMax } from '../../lib/broker-limits.ts';
 import type { BrokerDatabase, CommitReceipt, Effect } from '../state/broker-database.ts';
 import type { Session } from './sessions.ts';
 

@@ -6,7 +6,7 @@ import { createHmac } from 'node:crypto';
 import { equalBytes, plainBytes } from '../../crypto/digest.ts';
 import { ByteWriter } from '../../lib/byte-codec.ts';
 import { CaissonError } from '../../lib/errors.ts';
-import { nonceEarlyMillisecondsMax, nonceMillisecondsMax } from '../../lib/limits.ts';
+import { nonceEarlyMillisecondsMax, nonceMillisecondsMax } from '../../lib/broker-limits.ts';
 import type { Random } from '../../lib/random.ts';
 import type { Technology } from '../../wire/evidence.ts';
 

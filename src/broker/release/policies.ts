@@ -4,7 +4,7 @@
  * Invariant: a policy is judged with the reference values of its own tenant, all read at one time.
  */
 import { CaissonError } from '../../lib/errors.ts';
-import { brokerPoliciesCachedMax, brokerPolicyCacheMilliseconds } from '../../lib/limits.ts';
+import { brokerPoliciesCachedMax, brokerPolicyCacheMilliseconds } from '../../lib/broker-limits.ts';
 import { parsePolicy } from '../policy/policy.ts';
 import type { Definitions, Policy } from '../policy/policy.ts';
 import { collectReferences, parseReferenceSet } from '../policy/references.ts';

@@ -11,7 +11,7 @@ import { signatureBytes } from '../../crypto/signature.ts';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { toHex } from '../../lib/hex.ts';
-import { anchorOutageRecordsMax, refusalRulesMax } from '../../lib/limits.ts';
+import { anchorOutageRecordsMax, refusalRulesMax } from '../../lib/broker-limits.ts';
 import type { Random } from '../../lib/random.ts';
 import { sealEnvelope } from '../../wire/envelope.ts';
 import type { Envelope } from '../../wire/envelope.ts';

@@ -9,7 +9,11 @@ import { equalBytes } from '../../crypto/digest.ts';
 import { ByteReader, ByteWriter } from '../../lib/byte-codec.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import { toHex } from '../../lib/hex.ts';
-import { brokerSessionCacheMilliseconds, brokerSessionsCachedMax, sessionCounterWindow } from '../../lib/limits.ts';
+import {
+  brokerSessionCacheMilliseconds,
+  brokerSessionsCachedMax,
+  sessionCounterWindow,
+} from '../../lib/broker-limits.ts';
 import type { Random } from '../../lib/random.ts';
 import { requestMac, sessionIdBytes, sessionSecretBytes } from '../../wire/session-mac.ts';
 import type { SessionRequest } from '../../wire/session-mac.ts';

@@ -10,7 +10,12 @@ import type { HttpBindings } from '@hono/node-server';
 import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { fromHex, toHex } from '../../lib/hex.ts';
-import { brokerReleasesInFlightMax, brokerReleasesWaitingMax, brokerReleaseBytesMax, brokerRequestBytesMax } from '../../lib/broker-limits.ts';
+import {
+  brokerReleasesInFlightMax,
+  brokerReleasesWaitingMax,
+  brokerReleaseBytesMax,
+  brokerRequestBytesMax,
+} from '../../lib/broker-limits.ts';
 import { logHeadBodyBytesMax } from '../../lib/limits.ts';
 import { adminOperations, workloadOperations } from '../../wire/broker-schema.ts';
 import type { AdminOperationName } from '../../wire/broker-schema.ts';
@@ -168,7 +173,7 @@ class BrokerRoutes {
         const token = bearerToken(context);
         const request: { readonly tenant?: string | undefined } = parseMessage(adminOperations[name].request, body);
         await admin.authorize(name, request.tenant, token);
-        return admin.run(name, request as never);
+        return admin.run(name, request);
       });
     }
   }
@@ -188,7 +193,7 @@ class BrokerRoutes {
     });
     this.#get('/v1/log', async (context) => {
       await admin.authorizeRoot(bearerToken(context));
-      return new Response(ReadableStream.from(log.download()) as ReadableStream<Uint8Array>, {
+      return new Response(ReadableStream.from(log.download()), {
         headers: { 'content-type': 'application/jsonl' },
       });
     });

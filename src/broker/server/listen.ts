@@ -5,6 +5,7 @@
  * `brokerDrainMilliseconds`, and then closes what is left.
  */
 import https from 'node:https';
+import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
@@ -14,7 +15,7 @@ import {
   brokerHeadersMilliseconds,
   brokerIdleMilliseconds,
   brokerRequestMilliseconds,
-} from '../../lib/limits.ts';
+} from '../../lib/broker-limits.ts';
 import type { createBrokerApp } from './app.ts';
 
 export interface TlsMaterial {
@@ -36,7 +37,9 @@ export async function listenHttps(
   { host, port, tls }: { readonly host: string; readonly port: number; readonly tls: TlsMaterial },
 ): Promise<Listener> {
   const options = { minVersion: 'TLSv1.3', maxHeaderSize: headerBytesMax, ...secureContext(tls) } as const;
-  const server = https.createServer(options, getRequestListener(app.fetch, { hostname: host }));
+  const answer = getRequestListener(app.fetch, { hostname: host });
+  const handle: RequestListener = (request, response) => void answer(request, response);
+  const server = https.createServer(options, handle);
   server.maxConnections = brokerConnectionsMax;
   server.headersTimeout = brokerHeadersMilliseconds;
   server.requestTimeout = brokerRequestMilliseconds;

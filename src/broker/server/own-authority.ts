@@ -173,7 +173,7 @@ function spkiOf(key: KeyObject): Uint8Array {
 }
 
 function exportKey(key: KeyObject): string {
-  return String(key.export({ format: 'pem', type: 'pkcs8' }));
+  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
 }
 
 function bitString(bytes: Uint8Array): Uint8Array {

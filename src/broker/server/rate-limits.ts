@@ -1,6 +1,6 @@
 /** Token buckets by name, such as a client's address; a bounded number of them. */
 import { CaissonError } from '../../lib/errors.ts';
-import { brokerRateEntriesMax } from '../../lib/limits.ts';
+import { brokerRateEntriesMax } from '../../lib/broker-limits.ts';
 
 export interface RateLimit {
   /** What comes back in a second. */

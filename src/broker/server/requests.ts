@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import type { z } from 'zod';
 import { CaissonError } from '../../lib/errors.ts';
-import { brokerJsonDepthMax } from '../../lib/limits.ts';
+import { brokerJsonDepthMax } from '../../lib/broker-limits.ts';
 import { parseRequestJson } from '../../wire/request-json.ts';
 
 /** The body, unless it is longer than `bytesMax`: what is too much is never held. */

@@ -3,7 +3,7 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'nod
 import { basename, extname, resolve } from 'node:path';
 import type { BrokerAdmin } from '../../admin/broker-tools.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
-import { brokerDocumentBytesMax } from '../../lib/limits.ts';
+import { brokerDocumentBytesMax } from '../../lib/broker-limits.ts';
 import type { CommandContext, CommandOptions, RunCommand } from '../command.ts';
 import { confirmByName } from '../confirm.ts';
 import { textOption } from '../keys.ts';
