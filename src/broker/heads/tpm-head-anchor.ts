@@ -78,5 +78,9 @@ export function decodeTpmHead(content: Uint8Array, logId: Uint8Array, where: str
   const reader = new ByteReader(content.subarray(magic.length), 'head');
   if (!equalBytes(Uint8Array.from(reader.bytes(logIdPrefixBytes)), logId.subarray(0, logIdPrefixBytes)))
     throw headTampered(where, 'it is the head of another log');
-  return { size: reader.u64(), root: Uint8Array.from(reader.bytes(32)) };
+  try {
+    return { size: reader.u64(), root: Uint8Array.from(reader.bytes(32)) };
+  } catch (error) {
+    throw headTampered(where, 'its size is not a count', error);
+  }
 }
