@@ -5,6 +5,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { FakeTang } from '../test/support/fake-tang.ts';
 import {
   checkReceipt,
   createVolume,
@@ -88,6 +89,21 @@ test('keys are added, used and taken away', async () => {
   await again.close();
   await assert.rejects(openVolume({ ...place, id, key }), refusal('key-wrong'));
   await (await openVolume({ ...place, id, key: other })).close();
+});
+
+test('a key comes from a source outside this process', async () => {
+  const tang = await new FakeTang().start();
+  try {
+    const place = newPlace();
+    const key = { url: tang.url };
+    const { volumeId: id } = await createVolume({ ...place, size, key });
+    await (await openVolume({ ...place, id, key })).close();
+    await assert.rejects(openVolume({ ...place, id, key: { url: 'tang:http://x' } }), refusal('argument-invalid'));
+    tang.stop();
+    await assert.rejects(openVolume({ ...place, id, key }), refusal('key-source-unavailable'));
+  } finally {
+    tang.stop();
+  }
 });
 
 test('anybody can inspect and verify the public part; the key verifies the rest', async () => {
