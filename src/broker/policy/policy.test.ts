@@ -58,6 +58,24 @@ describe('a policy', () => {
     assert.match(refusal(longer).message, /"description" has 1025 characters, at most 1024/);
   });
 
+  it('may wait for its anchor, hold for one moment, and have the longest session', () => {
+    const text = policyText
+      .replace('{ continue-for: 10min }', 'wait')
+      .replace('not-after: 2027-01-01T12:00:00Z', 'not-after: 2026-01-01')
+      .replace('session-max: 2h', 'session-max: 30d');
+    const { release } = parsePolicy(text, 'p.yaml', definitions, references);
+    assert.deepEqual([release.anchorOutageMilliseconds, release.sessionMillisecondsMax], [0, 30 * 86_400_000]);
+    assert.equal(release.notAfter, release.notBefore);
+    assert.match(
+      refusal(policyText.replace('{ continue-for: 10min }', 'go-on')).message,
+      /"anchor-outage" must be wait/,
+    );
+    assert.match(
+      refusal(policyText.replace('{ continue-for: 10min }', '{ wait: 1h }')).message,
+      /lacks "continue-for"/,
+    );
+  });
+
   it('has careful defaults for what release does not say', () => {
     const { release } = parsePolicy(policyText.replace(/^release:[^]*$/m, ''), 'p.yaml', definitions, references);
     assert.deepEqual(
