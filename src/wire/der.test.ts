@@ -75,7 +75,7 @@ test('booleans, integers, object identifiers', () => {
   assert.equal(value('06 03 550403').oid(), '2.5.4.3');
   assert.equal(value('06 03 883703').oid(), '2.999.3');
   assert.equal(value('06 04 2a818000').oid(), '1.2.16384');
-  for (const text of ['06 00', '06 01 80', '06 02 2a80', '06 03 2a8001', '06 0a 2affffffffffffffff7f'])
+  for (const text of ['06 00', '06 01 80', '06 02 2a81', '06 02 2a80', '06 03 2a8001', '06 0a 2affffffffffffffff7f'])
     refuses(text, (item) => item.oid());
 });
 
