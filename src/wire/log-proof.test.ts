@@ -75,6 +75,17 @@ test('a changed proof is refused', async () => {
   }
 });
 
+test('each signature of a proof counts', async () => {
+  const one = text(await inclusion(3, 7));
+  assert.throws(() => checkProof(bytes(one.replace(/"signature":"../, '"signature":"00'))), { code: 'log-tampered' });
+  const [before, first, second] = text(await consistency(3, 7)).split('"signature":"');
+  for (const parts of [
+    [before, `00${first!.substring(2)}`, second],
+    [before, first, `00${second!.substring(2)}`],
+  ])
+    assert.throws(() => checkProof(bytes(parts.join('"signature":"'))), { code: 'log-tampered', message: /signature/ });
+});
+
 test('a proof about the log of another key is refused where the key is known', async () => {
   assert.throws(() => checkProof(bytes('{}'), publicKey), { code: 'format-invalid' });
   const file = await inclusion(0, 1);

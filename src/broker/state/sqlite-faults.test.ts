@@ -131,9 +131,10 @@ test('a damaged page is seen when the database is opened', async (t) => {
   const database = await openNew(t, file);
   for (let place = 1; place < 60; place++) await database.commit(long(place));
   await database.close();
-  const pages = fs.statSync(file).size / 4096;
+  // In the middle: neither the schema nor the newest line lies there.
+  const page = Math.floor(fs.statSync(file).size / 4096 / 2);
   const handle = fs.openSync(file, 'r+');
-  for (let page = 3; page < pages; page += 2) fs.writeSync(handle, new Uint8Array(64).fill(0xa5), 0, 64, page * 4096);
+  fs.writeSync(handle, new Uint8Array(64).fill(0xa5), 0, 64, page * 4096);
   fs.closeSync(handle);
   await assert.rejects(openSqliteDatabase({ file }), { code: 'database-damaged', kind: 'integrity' });
 });

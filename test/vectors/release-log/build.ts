@@ -31,11 +31,16 @@ const leaf = (index: number): string =>
   `{"at":${1_790_000_000_000 + index},"facts":{"key":"key-${index}","rules":["debug","pcr"],"was":true},"index":${index},` +
   `"kind":"release","tenant":"main"}`;
 
-function headOf(leaves: readonly string[], prefix = 'caisson log head v1\0', time = 1_790_000_900_000): string {
+function headOf(
+  leaves: readonly string[],
+  prefix = 'caisson log head v1\0',
+  time = 1_790_000_900_000,
+  ofLog = logId,
+): string {
   const root = rootOf(leaves.map((text) => sha256(Buffer.of(0), Buffer.from(text))));
-  const message = Buffer.concat([Buffer.from(prefix), logId, u64(leaves.length), root, u64(time)]);
+  const message = Buffer.concat([Buffer.from(prefix), ofLog, u64(leaves.length), root, u64(time)]);
   const signature = sign(null, message, privateKey).toString('hex');
-  const [log, hex] = [logId.toString('hex'), root.toString('hex')];
+  const [log, hex] = [ofLog.toString('hex'), root.toString('hex')];
   return `{"log":"${log}","root":"${hex}","signature":"${signature}","size":${leaves.length},"time":${time}}`;
 }
 
@@ -69,6 +74,7 @@ vector('since-larger', 'log-tampered', 'Shorter than the earlier head.', copy(3)
 vector('since-signature-wrong', 'log-tampered', 'The earlier head is not signed.', copy(5), headOf(leaves(5)).replace(/"signature":"../, '"signature":"00'));
 vector('head-missing', 'log-tampered', 'The last line is a leaf.', copy(5).slice(0, -1));
 vector('head-domain-wrong', 'log-tampered', 'The head is signed with another prefix.', withHead(copy(5), headOf(leaves(5), 'caisson log head v2\0')));
+vector('head-log-wrong', 'log-tampered', 'The head is signed by the right key for another log.', withHead(copy(5), headOf(leaves(5), undefined, undefined, Buffer.alloc(32, 1))));
 vector('head-size-wrong', 'log-tampered', 'The head is of four of the five leaves.', withHead(copy(5), headOf(leaves(4))));
 vector('head-order-wrong', 'log-tampered', 'The members of the head are in another order.', withHead(copy(1), headOf(leaves(1)).replace(/("log":"[^"]*"),("root":"[^"]*")/, '$2,$1')));
 vector('leaf-not-canonical', 'log-tampered', 'A blank in leaf 0.', copy(1).with(1, leaf(0).replace(':', ': ')));
