@@ -221,6 +221,7 @@ describe('a condition of the release', () => {
     ['the last moment', undefined, { now: Date.parse('2027-01-01T12:00:00Z') }, undefined],
     ['after it', undefined, { now: Date.parse('2027-01-01T12:00:00Z') + 1 }, 'not-after'],
     ['a key by pattern', undefined, { keyName: 'database-7' }, undefined],
+    ['a key where the star stands for nothing', undefined, { keyName: 'database-' }, undefined],
     ['a key of another name', undefined, { keyName: 'database7' }, 'keys'],
     ['a key that a pattern overlaps', [keys, 'keys: [aba*ba]'], { keyName: 'aba' }, 'keys'],
     ['no key', undefined, { keyName: undefined }, 'keys'],

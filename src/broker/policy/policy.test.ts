@@ -1,5 +1,6 @@
 /** What a policy text may say, and where each fault of one is told (spec/policy.md, sections 1 to 5). */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { CaissonError } from '../../lib/errors.ts';
 import { policyBytesMax } from '../../lib/limits.ts';
@@ -74,6 +75,32 @@ describe('a policy', () => {
       refusal(policyText.replace('{ continue-for: 10min }', '{ wait: 1h }')).message,
       /lacks "continue-for"/,
     );
+  });
+
+  it('is known by the SHA-256 of its text and of the reference values that it uses, of initdata too', () => {
+    const text = policyText.replace('may-create-key: true', 'initdata: { reference: digests }');
+    const digests = `caisson-reference-values: 1\nname: digests\nvalues:\n${`  - ${'ab'.repeat(32)}\n`.repeat(30)}`;
+    const sets = collectReferences([parseReferenceSet(images, 'i'), parseReferenceSet(digests, 'd')]);
+    const digest = (of: string): string => createHash('sha256').update(of).digest('hex');
+    for (const given of [text, new TextEncoder().encode(text)]) {
+      const policy = parsePolicy(given, 'p.yaml', definitions, sets);
+      assert.equal(policy.digest, digest(text));
+      assert.deepEqual(policy.references, [
+        { name: 'digests', digest: digest(digests) },
+        { name: 'images', digest: digest(images) },
+      ]);
+    }
+  });
+
+  it('may have 32 profiles', () => {
+    const profiles = (count: number): string =>
+      Array.from(
+        { length: count },
+        (_, at) => `  p${at}: { technology: tdx, rules: { tdx.mr-td: ${'cc'.repeat(48)} } }\n`,
+      ).join('');
+    const text = (count: number): string => `caisson-policy: 1\nname: many\nprofiles:\n${profiles(count)}`;
+    assert.equal(parsePolicy(text(32), 'p.yaml', definitions, references).profiles.length, 32);
+    assert.match(refusal(text(33)).message, /33 profiles, at most 32/);
   });
 
   it('has careful defaults for what release does not say', () => {
@@ -264,6 +291,14 @@ const faults: readonly (readonly [string, string | RegExp, string, RegExp])[] = 
   ['an empty text', '[UpToDate]', '[""]', /a text has 1 to 512 characters/],
   ['a text of 513 characters', '[UpToDate]', `[${'x'.repeat(513)}]`, /a text has 1 to 512 characters/],
   ['a date with a word after it', '2025-01-31', '2025-01-31 noon', /is no date/],
+  ['a description that is a list', 'description: a test', 'description: [a]', /"description" must be a text/],
+  [
+    'blocks that are too deep',
+    'description: a test',
+    `description:\n${Array.from({ length: 14 }, (_, at) => `${' '.repeat(at + 1)}a:`).join('\n')} 1`,
+    /nested deeper than 12 levels/,
+  ],
+  ['a list that is too long', '[UpToDate]', `[${'a,'.repeat(4097)}]`, /4097 entries, at most 4096/],
 ];
 
 describe('a faulty policy is refused, with line and column:', () => {
@@ -291,7 +326,7 @@ describe('a faulty policy is refused, with line and column:', () => {
   it('no more than fifty of them', () => {
     const many = Array.from({ length: 500 }, (_, at) => `x${at}: 1`).join('\n');
     const lines = refusal(`${policyText}\n${many}`.replace('release:', 'release:\n  x: 1')).message.split('\n');
-    assert.ok(lines.length <= 51 && lines.at(-1) !== undefined);
+    assert.deepEqual([lines.length, lines.at(-1)], [51, 'and 451 more']);
   });
 
   it('bytes that are not UTF-8', () => {
@@ -351,6 +386,11 @@ describe('reference values', () => {
       assert.throws(() => parseReferenceSet(images.replace(from, to), 'images.yaml'), isInvalid(said));
     });
   }
+
+  it('of another form are refused', () => {
+    assert.throws(() => parseReferenceSet('- 1', 'i'), isInvalid(/must be a mapping/));
+    assert.throws(() => parseReferenceSet('a: [', 'i'), isInvalid(/^i:/));
+  });
 
   it('of one name are refused', () => {
     const sets = [parseReferenceSet(images, 'a.yaml'), parseReferenceSet(images, 'b.yaml')];
