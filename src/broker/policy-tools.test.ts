@@ -116,6 +116,22 @@ describe('policy explain', () => {
     );
   });
 
+  it('is asked about a volume, and refuses what is no id of one', async (t) => {
+    const { tools, file } = setUp(t);
+    const files = {
+      policyFile: file('policy.yaml'),
+      evidenceFile: file('report.json'),
+      referenceFiles: [file('images.yaml')],
+    };
+    fs.writeFileSync(
+      file('policy.yaml'),
+      policyText.replace('keys: [database, "database-*"]', `volumes: [${'ab'.repeat(16)}]`),
+    );
+    assert.equal((await tools.explain({ ...request, ...files, volumeId: 'AB'.repeat(16) })).allowed, true);
+    assert.equal((await tools.explain({ ...request, ...files, volumeId: 'ac'.repeat(16) })).allowed, false);
+    await rejects(tools.explain({ ...request, ...files, volumeId: 'abc' }), 'argument-invalid');
+  });
+
   it('verifies with the roots and the collateral that are given, and without any names what is missing', async (t) => {
     const { tools, file, seen } = setUp(t);
     fs.writeFileSync(file('roots.pem'), pem('CERTIFICATE', 'AAAA') + pem('PUBLIC KEY', 'BBBB'));
@@ -183,6 +199,8 @@ describe('policy test', () => {
   }
 
   const invalid: readonly (readonly [string, string, RegExp])[] = [
+    ['- name: the image is let in\n    allowed-by', '- allowed-by', /a case lacks "name"/],
+    ['key: database', 'suite: x25518', /"suite" must be mlkem768-x25519/],
     ['cases:', 'case:', /no member "case"; did you mean "cases"/],
     ['technology: snp', 'technology: snq', /"technology" must be one of/],
     ['  now: 2026-06-01\n', '', /lacks "now"/],
@@ -207,6 +225,13 @@ describe('policy test', () => {
       assert.match(error.message, said);
     });
   }
+
+  it('refuses a test file without cases, and what is none', async (t) => {
+    for (const text of [`${testText.substring(0, testText.indexOf('cases:'))}cases: []\n`, '- 1\n', 'a: [']) {
+      const { tools, file } = setUp(t, text);
+      await rejects(tools.test([file('case.test.yaml')]), 'policy-invalid');
+    }
+  });
 
   it('refuses a folder without test files', async (t) => {
     const { tools, folder, file } = setUp(t);
