@@ -224,3 +224,43 @@ describe('caisson demo', () => {
     assert.match(stderr, /no folder can be made in .*\n {2}what to do: /);
   });
 });
+
+const attestedTools = ['swtpm', 'swtpm_setup', 'swtpm_localca', 'tpm2_pcrextend'] as const;
+
+describe('caisson demo --attested', () => {
+  it('gives the key to a machine that proves itself, to no other, and shows all of it in the log', async (t) => {
+    if (!requireTool(t, ...attestedTools)) return;
+    const folder = makeFolder(t);
+    const ended = await start(['--attested', '-o', 'json'], { TMPDIR: folder }).ended;
+    const report = reportOf(ended);
+    assert.equal(ended.code, 0, `${ended.stderr}${ended.stdout}`);
+    assert.equal(report.passed, true);
+    assert.deepEqual(
+      report.steps.map(({ step }) => step),
+      ['tpm', 'broker', 'create', 'open', 'register', 'reboot', 'rollback', 'log', 'forge'],
+    );
+    const { attested } = report;
+    assert.ok(attested);
+    assert.deepEqual(
+      [attested.registerCode, attested.registerRule, attested.rollbackCode, attested.changedLogCode],
+      ['policy-refused', 'profiles.machine.tpm.pcr.sha256.7', 'rolled-back', 'log-tampered'],
+    );
+    assert.ok(attested.releases >= 3 && attested.refusals >= 1 && attested.logEntries > 10);
+    assertNothingLeft(folder);
+  });
+
+  for (const [sabotage, step] of [
+    ['register', 'register'],
+    ['old-copy', 'rollback'],
+    ['log', 'forge'],
+  ] as const)
+    it(`fails when its step "${step}" breaks its promise`, async (t) => {
+      if (!requireTool(t, ...attestedTools)) return;
+      const folder = makeFolder(t);
+      const ended = await start(['--attested', '--sabotage', sabotage, '-o', 'json'], { TMPDIR: folder }).ended;
+      const report = reportOf(ended);
+      assert.equal(ended.code, 70);
+      assert.deepEqual([report.passed, report.failure?.step, report.failure?.code], [false, step, 'check-failed']);
+      assertNothingLeft(folder);
+    });
+});

@@ -544,6 +544,11 @@ const machineCommands: readonly CommandSpec[] = [
     options: [
       { flags: '--folder <folder>', description: 'where its own folder is made; default: the temporary folder' },
       { flags: '--keep', description: 'leave its folder behind, to look at' },
+      {
+        flags: '--attested',
+        description:
+          'show a broker that releases the key to a machine with a TPM (in software: needs swtpm, tpm2-tools)',
+      },
       { flags: '--json', description: 'print one report as JSON; the same as -o json' },
       {
         flags: '--way <way>',
@@ -559,11 +564,11 @@ const machineCommands: readonly CommandSpec[] = [
       {
         flags: '--sabotage <step>',
         description: 'make one step break its promise, so that the demo must fail',
-        choices: ['files', 'search', 'flip', 'old-copy'],
+        choices: ['files', 'search', 'flip', 'old-copy', 'register', 'log'],
         isHidden: true,
       },
     ],
-    examples: ['caisson demo', 'caisson demo --folder /srv --keep', 'caisson demo --json'],
+    examples: ['caisson demo', 'caisson demo --attested', 'caisson demo --folder /srv --keep', 'caisson demo --json'],
     load: () => import('./commands/demo.ts'),
   },
   {

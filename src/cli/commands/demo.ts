@@ -6,6 +6,8 @@ import { demoTreeFilesMax } from '../../lib/limits.ts';
 import type { CommandOptions, RunCommand } from '../command.ts';
 import { emptyReport, describeReport } from '../demo/report.ts';
 import type { DemoReport, WayName } from '../demo/report.ts';
+import { AttestedScenario, attestedStepCount } from '../demo/attested.ts';
+import type { AttestedSabotage } from '../demo/attested.ts';
 import { Scenario, stepCount } from '../demo/scenario.ts';
 import type { Sabotage } from '../demo/scenario.ts';
 import { Steps } from '../demo/steps.ts';
@@ -26,11 +28,19 @@ export const run: RunCommand = async (context, _args, options) => {
   try {
     const workspace = new Workspace(resolve(textOption(options, 'folder') ?? defaultParent()));
     output.note(`Caisson ${context.version}: a demo in ${workspace.folder}`);
-    const steps = new Steps(output, stepCount);
+    const isAttested = options['attested'] === true;
+    const steps = new Steps(output, isAttested ? attestedStepCount : stepCount);
     const way = textOption(options, 'way') as WayName | undefined;
-    const sabotage = textOption(options, 'sabotage') as Sabotage | undefined;
+    const sabotage = textOption(options, 'sabotage');
     const { signal } = interruption;
-    const scenario = new Scenario(workspace, steps, { way, sabotage, filesMax: filesMax(options), signal }, report);
+    const scenario = isAttested
+      ? new AttestedScenario(workspace, steps, { sabotage: sabotage as AttestedSabotage | undefined, signal }, report)
+      : new Scenario(
+          workspace,
+          steps,
+          { way, sabotage: sabotage as Sabotage | undefined, filesMax: filesMax(options), signal },
+          report,
+        );
     const failure = await failureOf(() => scenario.run());
     const leftOver = await failureOf(() => workspace.cleanUp(isKept));
     report.steps = steps.reports;

@@ -31,6 +31,12 @@ export interface Served {
   stop(): Promise<void>;
 }
 
+export interface Started<Ready> {
+  readonly ready: Ready;
+  /** SIGTERM; resolves when it has ended well. */
+  stop(): Promise<void>;
+}
+
 export class CaissonCommand {
   readonly #command: readonly string[];
   readonly #environment: NodeJS.ProcessEnv;
@@ -55,7 +61,17 @@ export class CaissonCommand {
   }
 
   async serve(name: string): Promise<Served> {
-    const args = ['serve', name];
+    const { ready, stop } = await this.start<{ pid: number; volumes: { socket: string; uri: string }[] }>([
+      'serve',
+      name,
+    ]);
+    const [volume] = ready.volumes;
+    if (volume === undefined) throw new CaissonError('bug', 'assertion-failed', 'the daemon serves no volume');
+    return { pid: ready.pid, socket: volume.socket, uri: volume.uri, stop };
+  }
+
+  /** A command that serves until it is stopped; `ready` is the line of JSON that it begins with. */
+  async start<Ready>(args: readonly string[]): Promise<Started<Ready>> {
     const child = this.#spawn([...args, '-o', 'json']);
     this.#served.add(child);
     const ended = collect(child, `caisson ${args.join(' ')}`, Infinity);
@@ -69,13 +85,8 @@ export class CaissonCommand {
         throw errorOf(args, outcome);
       }),
     ]);
-    const ready = JSON.parse(line) as { pid: number; volumes: { socket: string; uri: string }[] };
-    const [volume] = ready.volumes;
-    if (volume === undefined) throw new CaissonError('bug', 'assertion-failed', 'the daemon serves no volume');
     return {
-      pid: ready.pid,
-      socket: volume.socket,
-      uri: volume.uri,
+      ready: JSON.parse(line) as Ready,
       stop: async () => {
         child.kill('SIGTERM');
         const { code, stderr } = await ended;

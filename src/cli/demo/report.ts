@@ -42,6 +42,16 @@ export interface DemoReport {
   flip: { object: string; publicCodes: string[]; keyCodes: string[]; exitCode: number } | null;
   rollback: { openCode: string; openExitCode: number; freshness: string } | null;
   cost: { write: Rates; read: Rates; engine: BenchReport } | null;
+  /** Of `--attested`. */
+  attested: {
+    registerCode: string;
+    registerRule: string;
+    rollbackCode: string;
+    logEntries: number;
+    releases: number;
+    refusals: number;
+    changedLogCode: string;
+  } | null;
   failure: { step: string; kind: string; code: string; message: string; remedy: string | null } | null;
 }
 
@@ -59,6 +69,7 @@ export function emptyReport(): DemoReport {
     flip: null,
     rollback: null,
     cost: null,
+    attested: null,
     failure: null,
   };
 }
@@ -74,6 +85,7 @@ export function ratesOf(bytes: number, sealedSeconds: number, plainSeconds: numb
 
 /** The end of a demo that went well, for people. */
 export function describeReport(report: DemoReport): string {
+  if (report.attested !== null) return describeAttested(report, report.attested);
   return [
     '',
     costTable(report),
@@ -85,6 +97,26 @@ export function describeReport(report: DemoReport): string {
     '  caisson volume create data --size 100GiB --store dir:/srv/caisson',
     '  caisson mount data /mnt/data --mkfs ext4                  or: caisson serve data',
     '  caisson volume verify data --public                       what anybody can check without a key',
+  ].join('\n');
+}
+
+export function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
+}
+
+function describeAttested({ seconds }: DemoReport, attested: NonNullable<DemoReport['attested']>): string {
+  const { releases, refusals, logEntries, registerRule } = attested;
+  return [
+    '',
+    `Every check held, in ${seconds.toFixed(0)} s.`,
+    `The key was released ${times(releases)}, each time for evidence, and refused ${times(refusals)} (${registerRule}).`,
+    `An old copy of the store was refused, and the log shows all of it: ${logEntries} entries, verified.`,
+    '',
+    'The TPM was a program on this machine: it shows the way, and protects nothing. With a real one:',
+    '  caisson doctor                                            what this machine can prove about itself',
+    '  caisson broker run                                        on another machine',
+    '  caisson policy example tpm > machine.yaml                 what it must have booted',
+    '  caisson volume create data --size 10GiB --key broker:https://HOST:7443/TENANT/data --anchor broker',
   ].join('\n');
 }
 
