@@ -6,7 +6,7 @@ import { CaissonError } from '../../lib/errors.ts';
 import { brokerReleaseBytesMax, brokerRequestBytesMax } from '../../lib/broker-limits.ts';
 import { asCaissonError } from '../server/error-answer.ts';
 import { parseMessage, readBody } from '../server/requests.ts';
-import type { AttestRequest, KbsService } from './kbs-service.ts';
+import type { Attempt, AttestRequest, KbsService } from './kbs-service.ts';
 
 type Env = { Bindings: HttpBindings };
 
@@ -37,46 +37,34 @@ const attestRequest = z.object({
 });
 
 export function addKbsRoutes(app: Hono<Env>, service: KbsService, guard: KbsGuard): void {
+  const answer = (context: Context<Env>, step: string, work: (attempt: Attempt) => Promise<Response>) =>
+    guard.answer(context, `${prefix}/${step}`, () => service.attempt(step, work), refused);
   app.post(`${prefix}/auth`, (context) =>
-    guard.answer(
-      context,
-      `${prefix}/auth`,
-      async () => {
-        const { version, tee } = parseMessage(authRequest, await readBody(context.req.raw, brokerRequestBytesMax));
-        const { nonce, session, expiresAt } = service.auth(version, tee);
-        const answer = { nonce, 'extra-params': { 'selected-hash-algorithm': 'sha384' } };
-        const cookie = `${cookieName}=${session}; Expires=${new Date(expiresAt).toUTCString()}; Path=${prefix}; HttpOnly`;
-        return Response.json(answer, { headers: { 'set-cookie': cookie } });
-      },
-      refused,
-    ),
+    answer(context, 'auth', async () => {
+      const { version, tee } = parseMessage(authRequest, await readBody(context.req.raw, brokerRequestBytesMax));
+      const { nonce, session, expiresAt } = service.auth(version, tee);
+      const challenge = { nonce, 'extra-params': { 'selected-hash-algorithm': 'sha384' } };
+      const cookie = `${cookieName}=${session}; Expires=${new Date(expiresAt).toUTCString()}; Path=${prefix}; HttpOnly`;
+      return Response.json(challenge, { headers: { 'set-cookie': cookie } });
+    }),
   );
   app.post(`${prefix}/attest`, (context) =>
-    guard.answer(
-      context,
-      `${prefix}/attest`,
-      async () => {
-        const body = await readBody(context.req.raw, brokerReleaseBytesMax);
-        const request = parseMessage(attestRequest, body) as unknown as AttestRequest;
-        const token = await guard.verify(() => service.attest(sessionOf(context), request));
-        return Response.json({ token });
-      },
-      refused,
-    ),
+    answer(context, 'attest', async (attempt) => {
+      const body = await readBody(context.req.raw, brokerReleaseBytesMax);
+      const request = parseMessage(attestRequest, body) as unknown as AttestRequest;
+      const token = await guard.verify(() => service.attest(sessionOf(context), request, attempt));
+      return Response.json({ token });
+    }),
   );
   app.get(`${prefix}/resource/:repository/:type/:tag`, (context) =>
-    guard.answer(
-      context,
-      `${prefix}/resource`,
-      async () => {
-        const { repository, type, tag } = context.req.param();
-        if (![repository, type, tag].every((part) => segment.test(part))) throw noPath();
-        guard.takeTenant(repository);
-        return Response.json(await service.resource(shownBy(context), { repository, type, tag }));
-      },
-      refused,
-    ),
+    answer(context, 'resource', async (attempt) => {
+      const { repository, type, tag } = context.req.param();
+      if (![repository, type, tag].every((part) => segment.test(part))) throw noPath();
+      guard.takeTenant(repository);
+      return Response.json(await service.resource(shownBy(context), { repository, type, tag }, attempt));
+    }),
   );
+  // Not a request of this protocol: nothing was asked for, and nothing is written down.
   app.all(`${prefix}/*`, (context) =>
     guard.answer(context, `${prefix}/unknown`, () => Promise.reject(noPath()), refused),
   );
@@ -107,7 +95,8 @@ function refused(thrown: CaissonError): Response {
   return Response.json({ type: `${errorTypes}/${typeOf(error)}`, detail }, { status });
 }
 
-function typeOf({ code, kind }: CaissonError): string {
+function typeOf({ code, kind, details }: CaissonError): string {
+  if (typeof details['kbsError'] === 'string') return details['kbsError'];
   if (code === 'object-missing') return 'InvalidRequestPath';
   if (code === 'session-missing') return 'TokenNotFound';
   if (code === 'policy-refused') return 'PolicyDeny';

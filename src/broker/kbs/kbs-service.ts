@@ -3,7 +3,8 @@
  * policy of the tenant that it belongs to.
  *
  * Invariants:
- * - A nonce is taken by the first attempt to use it, whatever comes of it, and every attempt has its line in the log.
+ * - A nonce is taken by the first attempt to use it, whatever comes of it.
+ * - Every refusal has its line in the log, also of what could not be read.
  * - A resource leaves only after its line of the log is durable, and only to the key that the evidence names.
  * - What is judged is what was verified; nothing of a request for a resource adds to it.
  */
@@ -28,11 +29,11 @@ import { rootTenant, type BrokerKeys } from '../release/broker-keys.ts';
 import type { Nonces } from '../release/nonces.ts';
 import type { Policies } from '../release/policies.ts';
 import { openVolumeKey } from '../release/volume-keys.ts';
-import type { BrokerDatabase } from '../state/broker-database.ts';
+import type { BrokerDatabase, Effect } from '../state/broker-database.ts';
 import { AttestedTokens, tokenMillisecondsMax } from './attested-token.ts';
 
 export const kbsVersion = '0.4.0';
-/** Sessions that are held at one time; the oldest makes room. */
+/** Sessions of either kind that are held at one time; the oldest makes room. */
 const sessionsMax = 4096;
 const sessionIdBytes = 16;
 
@@ -63,14 +64,22 @@ export interface ResourcePath {
 interface Attested {
   readonly verified: VerifiedEvidence;
   readonly recipient: TeePublicKey;
+  readonly expiresAt: number;
 }
 
-interface KbsSession {
+/** A challenge that waits for its evidence. */
+interface Challenged {
   readonly tee: string;
   readonly technology: Technology;
   readonly nonce: Uint8Array;
   readonly expiresAt: number;
-  attested: Attested | undefined;
+}
+
+/** What is known so far of one request, for the line of the log that it gets when it is refused. */
+export interface Attempt {
+  readonly facts: Record<string, LogFact>;
+  tenant: string;
+  readonly effects: Effect[];
 }
 
 const resourceType = 'volume-key';
@@ -78,15 +87,40 @@ const resourceType = 'volume-key';
 export class KbsService {
   readonly #parts: KbsParts;
   readonly #tokens = new AttestedTokens();
-  readonly #sessions = new Map<string, KbsSession>();
+  /** Strangers fill the first, and only whoever showed good evidence the second. */
+  readonly #challenged = new Map<string, Challenged>();
+  readonly #attested = new Map<string, Attested>();
 
   constructor(parts: KbsParts) {
     this.#parts = parts;
   }
 
+  /** Runs one request; what it is refused for is in the log before the client learns of it. */
+  async attempt<Value>(step: string, work: (attempt: Attempt) => Promise<Value>): Promise<Value> {
+    const { clock, database } = this.#parts;
+    const attempt: Attempt = { facts: { protocol: 'kbs', step }, tenant: rootTenant, effects: [] };
+    try {
+      return await work(attempt);
+    } catch (error) {
+      if (!(error instanceof CaissonError) || !isDecision(error)) throw error;
+      const known = await database.tenant(attempt.tenant);
+      const entry: LogEntry = {
+        kind: 'refusal',
+        at: clock.wall(),
+        tenant: known === undefined ? rootTenant : attempt.tenant,
+        facts: { ...attempt.facts, ...reasonOf(error) },
+      };
+      await database.commit({ effects: attempt.effects, entries: [entry] });
+      throw error;
+    }
+  }
+
   auth(version: string, tee: string): { readonly nonce: string; readonly session: string; readonly expiresAt: number } {
-    if (version !== kbsVersion)
-      throw new CaissonError('invalid', 'unsupported', `this broker speaks version ${kbsVersion} of the protocol`);
+    if (version !== kbsVersion) {
+      throw new CaissonError('invalid', 'unsupported', `this broker speaks version ${kbsVersion} of the protocol`, {
+        details: { kbsError: 'ProtocolVersion' },
+      });
+    }
     const technology = Object.hasOwn(teeNames, tee) ? teeNames[tee] : undefined;
     if (technology === undefined || !this.#parts.verifiers.has(technology)) {
       throw new CaissonError(
@@ -101,83 +135,59 @@ export class KbsService {
     const { nonces, random, clock } = this.#parts;
     const { nonce, expiresAt } = nonces.issue({ tenant: rootTenant, technology }, clock.wall());
     const session = toHex(random.bytes(sessionIdBytes));
-    this.#sessions.set(session, { tee, technology, nonce, expiresAt, attested: undefined });
-    for (const oldest of this.#sessions.keys()) {
-      if (this.#sessions.size <= sessionsMax) break;
-      this.#sessions.delete(oldest);
-    }
+    keep(this.#challenged, session, { tee, technology, nonce, expiresAt });
     return { nonce: Buffer.from(nonce).toString('base64'), session, expiresAt };
   }
 
   /** The token. A session attests once: what fails ends it. */
-  async attest(id: string | undefined, request: AttestRequest): Promise<string> {
-    const { clock } = this.#parts;
+  async attest(id: string | undefined, request: AttestRequest, { facts, effects }: Attempt): Promise<string> {
+    const { clock, database } = this.#parts;
     const now = clock.wall();
-    const session = this.#session(id, now);
-    if (session.attested !== undefined) throw noSession();
-    this.#sessions.delete(id ?? '');
-    const facts: Record<string, LogFact> = { protocol: 'kbs', technology: session.technology };
-    try {
-      const verified = await this.#verify(session, request, now);
-      const recipient = request['runtime-data']['tee-pubkey'];
-      readTeePublicKey(recipient);
-      await this.#log(session, {
-        kind: 'session',
-        at: now,
-        tenant: rootTenant,
-        facts: { ...facts, change: 'attested' },
-      });
-      const renewed = { ...session, expiresAt: now + tokenMillisecondsMax, attested: { verified, recipient } };
-      this.#sessions.set(id ?? '', renewed);
-      const subject = { id: id ?? '', tee: session.tee, verified, runtimeData: request['runtime-data'] };
-      return this.#tokens.issue(subject, now);
-    } catch (error) {
-      if (!(error instanceof CaissonError) || !isDecision(error)) throw error;
-      await this.#log(session, {
-        kind: 'refusal',
-        at: now,
-        tenant: rootTenant,
-        facts: { ...facts, ...reasonOf(error) },
-      });
-      throw error;
-    }
+    const challenged = live(this.#challenged, id, now);
+    const { technology, nonce, expiresAt, tee } = challenged.value;
+    this.#challenged.delete(challenged.id);
+    facts['technology'] = technology;
+    const taken = { kind: 'take-nonce', nonce, expiresAt } as const;
+    effects.push(taken);
+    const verified = await this.#verify(challenged.value, request, now);
+    const recipient = request['runtime-data']['tee-pubkey'];
+    readTeePublicKey(recipient);
+    const entry: LogEntry = {
+      kind: 'session',
+      at: now,
+      tenant: rootTenant,
+      facts: { ...facts, change: 'attested' },
+    };
+    effects.pop();
+    await database.commit({ effects: [taken], entries: [entry] });
+    keep(this.#attested, challenged.id, { verified, recipient, expiresAt: now + tokenMillisecondsMax });
+    return this.#tokens.issue({ id: challenged.id, tee, verified, runtimeData: request['runtime-data'] }, now);
   }
 
-  async resource(shown: { readonly session?: string; readonly token?: string }, path: ResourcePath): Promise<Jwe> {
+  async resource(
+    shown: { readonly session?: string; readonly token?: string },
+    path: ResourcePath,
+    attempt: Attempt,
+  ): Promise<Jwe> {
     const { clock, database, random } = this.#parts;
     const now = clock.wall();
-    const { attested, technology } = this.#session(
-      shown.token === undefined ? shown.session : this.#tokens.idOf(shown.token),
-      now,
-    );
-    if (attested === undefined) throw noSession();
-    const { repository: tenant, tag: key } = path;
-    const facts: Record<string, LogFact> = { protocol: 'kbs', technology, key };
+    const id = shown.token === undefined ? shown.session : this.#tokens.idOf(shown.token);
+    const attested = live(this.#attested, id, now).value;
+    attempt.tenant = path.repository;
+    Object.assign(attempt.facts, { technology: attested.verified.technology, key: path.tag });
+    const { secret, entry } = await this.#judge(attested, path, attempt.facts, now);
     try {
-      const { secret, entry } = await this.#judge(attested, path, facts, now);
-      try {
-        await database.commit({ effects: [], entries: [entry] });
-        return sealJwe(secret, attested.recipient, random);
-      } finally {
-        secret.fill(0);
-      }
-    } catch (error) {
-      if (!(error instanceof CaissonError) || !isDecision(error)) throw error;
-      const known = await database.tenant(tenant);
-      const entry: LogEntry = {
-        kind: 'refusal',
-        at: now,
-        tenant: known === undefined ? rootTenant : tenant,
-        facts: { ...facts, ...reasonOf(error) },
-      };
+      const sealed = sealJwe(secret, attested.recipient, random);
       await database.commit({ effects: [], entries: [entry] });
-      throw error;
+      return sealed;
+    } finally {
+      secret.fill(0);
     }
   }
 
-  async #verify(session: KbsSession, request: AttestRequest, now: number): Promise<VerifiedEvidence> {
+  async #verify(challenged: Challenged, request: AttestRequest, now: number): Promise<VerifiedEvidence> {
     const { verifiers, collateral, extraRoots } = this.#parts;
-    const { nonce, technology } = session;
+    const { nonce, technology } = challenged;
     const runtimeData = request['runtime-data'];
     const { primary_evidence: primary, additional_evidence: additional } = request['tee-evidence'];
     this.#parts.nonces.check(nonce, { tenant: rootTenant, technology }, now);
@@ -230,18 +240,26 @@ export class KbsService {
     };
     return { secret: openVolumeKey(stored, keys), entry };
   }
+}
 
-  async #log({ nonce, expiresAt }: KbsSession, entry: LogEntry): Promise<void> {
-    await this.#parts.database.commit({ effects: [{ kind: 'take-nonce', nonce, expiresAt }], entries: [entry] });
+function keep<Session>(sessions: Map<string, Session>, id: string, session: Session): void {
+  sessions.set(id, session);
+  for (const oldest of sessions.keys()) {
+    if (sessions.size <= sessionsMax) break;
+    sessions.delete(oldest);
   }
+}
 
-  #session(id: string | undefined, now: number): KbsSession {
-    const session = this.#sessions.get(id ?? '');
-    if (session === undefined) throw noSession();
-    if (now < session.expiresAt) return session;
-    this.#sessions.delete(id ?? '');
-    throw noSession();
-  }
+function live<Session extends { readonly expiresAt: number }>(
+  sessions: Map<string, Session>,
+  id: string | undefined,
+  now: number,
+): { readonly id: string; readonly value: Session } {
+  const value = id === undefined ? undefined : sessions.get(id);
+  if (id === undefined || value === undefined) throw noSession();
+  if (now < value.expiresAt) return { id, value };
+  sessions.delete(id);
+  throw noSession();
 }
 
 function isDecision({ kind }: CaissonError): boolean {
