@@ -5,10 +5,10 @@
  * outrun another's anchor could roll its volume back or lock it.
  */
 import type { AnchorState } from '../../anchor/anchor.ts';
-import { CaissonError } from '../../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import { toHex } from '../../lib/hex.ts';
 import { brokerSessionsCachedMax } from '../../lib/broker-limits.ts';
-import type { BrokerDatabase, CommitReceipt, Effect } from '../state/broker-database.ts';
+import type { BrokerDatabase, Commit, CommitReceipt, Effect } from '../state/broker-database.ts';
 import type { Session } from './sessions.ts';
 
 export class Anchors {
@@ -26,7 +26,7 @@ export class Anchors {
     const claims: Effect[] = [];
     for (const { volumeId } of states)
       if (await this.#mustClaim(session, volumeId)) claims.push(claimOf(session, volumeId));
-    const receipt = await this.#database.commit({
+    const receipt = await this.#commitClaims(session, states, {
       effects: [{ kind: 'advance-anchors', tenant, states }, ...claims],
       entries: states.map((state) => ({
         kind: 'anchor-advance',
@@ -44,6 +44,17 @@ export class Anchors {
     });
     for (const { volumeId } of states) this.#remember(session, volumeId);
     return receipt;
+  }
+
+  /** Of two keys that claim a volume in the same moment the database lets one through; the other hears what it is. */
+  async #commitClaims(session: Session, states: readonly AnchorState[], change: Commit): Promise<CommitReceipt> {
+    try {
+      return await this.#database.commit(change);
+    } catch (error) {
+      if (isCaissonError(error, 'name-exists'))
+        for (const { volumeId } of states) await this.#mustClaim(session, volumeId);
+      throw error;
+    }
   }
 
   async read(session: Session, volumeIds: readonly Uint8Array[]): Promise<(AnchorState | undefined)[]> {
@@ -91,7 +102,8 @@ export class Anchors {
 }
 
 function claimOf({ tenant, keyName }: Session, volumeId: Uint8Array): Effect {
-  return { kind: 'put-setting', name: ownerSetting(tenant, volumeId), value: new TextEncoder().encode(keyName) };
+  const value = new TextEncoder().encode(keyName);
+  return { kind: 'put-setting', name: ownerSetting(tenant, volumeId), value, keepsOther: true };
 }
 
 function ownerSetting(tenant: string, volumeId: Uint8Array): string {
