@@ -25,11 +25,7 @@ test('every command and group has help with an example, and says what it does', 
 });
 
 test('every command loads', async () => {
-  for (const spec of commandTable) {
-    const file = new URL(`../../src/cli/commands/${spec.path.replace(' ', '-')}.ts`, import.meta.url);
-    if (fs.existsSync(file)) assert.equal(typeof (await spec.load()).run, 'function', spec.path);
-    else assert.equal(spec.path, 'demo');
-  }
+  for (const spec of commandTable) assert.equal(typeof (await spec.load()).run, 'function', spec.path);
 });
 
 test('usage errors have one shape and exit code 2', async (context) => {
