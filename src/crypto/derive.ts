@@ -25,6 +25,7 @@ export const keyLabel = {
   'aws-kms': 'aws key',
   broker: 'broker key',
   kbs: 'kbs key',
+  kbsCheck: 'kbs check',
   keystore: 'keystore key',
   keystoreName: 'keystore name',
   brokerKeys: 'broker volume keys',

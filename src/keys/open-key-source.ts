@@ -2,7 +2,6 @@
  * From the URL of a key source to the source, for a volume and for a broker alike. Each kind is loaded when it
  * is first asked for. Making a source asks nobody yet: services are reached by `enroll` and `derive`.
  */
-import { CaissonError } from '../lib/errors.ts';
 import type { KeySourceContext } from './key-source-context.ts';
 import { parseKeyUrl } from './key-url.ts';
 import type { HeldKeySource } from './key-source.ts';
@@ -27,8 +26,6 @@ export async function openKeySource(text: string, context: KeySourceContext): Pr
     case 'keystore':
       return (await import('./keystore.ts')).createKeystoreSource(url, context, openKeySource);
     case 'kbs':
-      throw new CaissonError('invalid', 'unsupported', `this build of Caisson has no key source ${url.kind}`, {
-        remedy: 'Use another kind of key.',
-      });
+      return (await import('./kbs.ts')).createKbsSource(url, context);
   }
 }

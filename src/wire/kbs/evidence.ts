@@ -2,11 +2,12 @@
  * Evidence of the KBS protocol, JSON of a form for each TEE, as the evidence that verifiers take, and back
  * for a workload that asks a foreign key broker (spec/kbs.md, "Evidence").
  */
+import { toHex } from '../../lib/hex.ts';
 import { evidenceInvalid, type Evidence, type Technology } from '../evidence.ts';
 import { parseAttest } from '../tpm/attest.ts';
 import { encodeSignature } from '../tpm/signature.ts';
 import { tpmHashes } from '../tpm/algorithms.ts';
-import { rebuildSnpReport } from './snp-report.ts';
+import { rebuildSnpReport, snpReportFields } from './snp-report.ts';
 
 /** What the protocol calls the technologies; others are refused by name. */
 export const teeNames: Readonly<Record<string, Technology>> = {
@@ -30,23 +31,39 @@ export function evidenceFromKbs(technology: Technology, primary: unknown): Evide
   return { technology, parts: readers[technology]?.(fields) ?? refuse(technology) };
 }
 
-/** For the forms that hold bytes alone. `evidence-missing` for those of which clients write the fields of a structure. */
+/** The technologies whose evidence this protocol can carry from here: vTPMs of this workload sign another form. */
+export const sentTechnologies: readonly Technology[] = ['sgx', 'tdx', 'snp', 'cca'];
+
+/** `evidence-invalid` for evidence of others, or of which a structure cannot be written as fields. */
 export function evidenceToKbs({ technology, parts }: Evidence): unknown {
-  const quote = (): string => base64(parts['quote']!);
   switch (technology) {
     case 'sgx':
-      return { quote: quote() };
-    case 'tdx':
-      return { cc_eventlog: parts['eventLog'] === undefined ? null : base64(parts['eventLog']), quote: quote() };
+      return { quote: base64(partOf(parts, 'quote')) };
+    case 'tdx': {
+      const { eventLog } = parts;
+      return { cc_eventlog: eventLog === undefined ? null : base64(eventLog), quote: base64(partOf(parts, 'quote')) };
+    }
+    case 'snp': {
+      const certificate = parts['certificates'] === undefined ? undefined : chipCertificate(parts['certificates']);
+      return {
+        attestation_report: snpReportFields(partOf(parts, 'report')),
+        cert_chain: certificate === undefined ? null : [{ cert_type: certificate.kind, data: [...certificate.der] }],
+      };
+    }
     case 'cca':
-      return { token: [...parts['token']!] };
-    case 'snp':
+      return { token: [...partOf(parts, 'token')] };
     case 'tpm':
     case 'nitro':
     case 'az-snp-vtpm':
     case 'az-tdx-vtpm':
       throw evidenceInvalid(`evidence of ${technology} cannot be sent to a key broker of another make`, {});
   }
+}
+
+function partOf(parts: Evidence['parts'], name: string): Uint8Array {
+  const part = parts[name];
+  if (part === undefined) throw invalidField(name);
+  return part;
 }
 
 const readers: Partial<Record<Technology, (fields: Fields) => Parts>> = {
@@ -119,6 +136,21 @@ const certificateIds = {
   VLEK: 'a8074bc2a25a483eaae639c045a0b8a1',
 } as const;
 const tableEntryBytes = 24;
+
+/** The certificate of the chip's key in the table of the host; undefined where a broker has to fetch it. */
+function chipCertificate(table: Uint8Array): { readonly kind: 'VCEK' | 'VLEK'; readonly der: Uint8Array } | undefined {
+  const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
+  for (let at = 0; at + tableEntryBytes <= table.length; at += tableEntryBytes) {
+    const id = toHex(table.subarray(at, at + 16));
+    const kind = (['VCEK', 'VLEK'] as const).find((known) => certificateIds[known] === id);
+    if (kind === undefined && /[1-9a-f]/.test(id)) continue;
+    if (kind === undefined) return undefined;
+    const [offset, length] = [view.getUint32(at + 16, true), view.getUint32(at + 20, true)];
+    if (length === 0 || offset + length > table.length) throw invalidField('certificates');
+    return { kind, der: table.subarray(offset, offset + length) };
+  }
+  return undefined;
+}
 
 /** The table that the host would have given (AMD 56421): one entry and the end. */
 function certificateTable({ kind, der }: { readonly kind: 'VCEK' | 'VLEK'; readonly der: Uint8Array }): Uint8Array {

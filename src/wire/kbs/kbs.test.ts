@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
+import { seededBytes } from '../../../test/fuzz/seeded.ts';
 import { systemRandom } from '../../crypto/random.ts';
 import { isCaissonError } from '../../lib/errors.ts';
 import { evidenceFromKbs, evidenceToKbs } from './evidence.ts';
 import { openJwe, readTeePublicKey, sealJwe, type TeePublicKey } from './jwe.ts';
 import { kbsReportData } from './runtime-data.ts';
-import { rebuildSnpReport, snpReportBytes } from './snp-report.ts';
+import { rebuildSnpReport, snpReportBytes, snpReportFields } from './snp-report.ts';
 
 const secret = new TextEncoder().encode('thirty-two bytes of a volume key');
 
@@ -141,6 +142,60 @@ test('the SNP report is built again to the byte, with and without FMC', () => {
   }
 });
 
+test('the fields of a report are those that clients of today write', () => {
+  const { report, bytes } = snpSample(true);
+  assert.deepEqual(snpReportFields(bytes), report);
+});
+
+test('every report survives the way to its fields and back, of each version and processor', () => {
+  const random = seededBytes(11);
+  const reserved: readonly (readonly [from: number, to: number])[] = [
+    ...([
+      [0x4c, 0x50],
+      [0x18b, 0x1a0],
+      [0x1eb, 0x1ec],
+      [0x1ef, 0x1f0],
+      [0x208, 0x2a0],
+      [0x330, 0x4a0],
+    ] as const),
+  ];
+  for (let round = 0; round < 300; round++) {
+    const bytes = random.bytes(snpReportBytes);
+    const [version = 2, family = 0x19] =
+      [
+        [2, 0],
+        [3, 0x19],
+        [3, 0x1a],
+        [5, 0x19],
+        [5, 0x1a],
+      ][round % 5] ?? [];
+    for (const [from, to] of reserved) bytes.fill(0, from, to);
+    bytes.set([version, 0, 0, 0]);
+    for (const at of [0x08, 0x40, 0x1f8, 0x200]) bytes.fill(0, at + 6, at + 8); // below 2^53
+    for (const at of [0x38, 0x180, 0x1e0, 0x1f0])
+      bytes.fill(0, family === 0x1a ? at + 4 : at + 2, at + (family === 0x1a ? 7 : 6));
+    bytes[0x188] = family;
+    if (version < 3) bytes.fill(0, 0x188, 0x18b);
+    if (version < 5) bytes.fill(0, 0x1f8, 0x208);
+    const fields = snpReportFields(bytes);
+    assert.deepEqual(rebuildSnpReport(JSON.parse(JSON.stringify(fields))), bytes);
+    assert.equal((fields['current_tcb'] as { fmc: unknown }).fmc === null, family !== 0x1a);
+    assert.equal(fields['cpuid_fam_id'] === null, version < 3);
+    assert.equal(fields['current_mit_vector'] === null, version < 5);
+  }
+});
+
+test('a report that its fields cannot say is not sent', () => {
+  const { bytes } = snpSample(false);
+  const isInvalid = (error: unknown): boolean => isCaissonError(error, 'evidence-invalid');
+  assert.throws(() => snpReportFields(bytes.subarray(1)), isInvalid);
+  for (const at of [0x4c, 0x18b, 0x1eb, 0x2a0 - 1, snpReportBytes - 1, 0x08 + 7]) {
+    const changed = Uint8Array.from(bytes);
+    changed[at] = 0xff;
+    assert.throws(() => snpReportFields(changed), isInvalid, `byte ${at}`);
+  }
+});
+
 test('older names of the SNP report are read, and fields of newer versions may be missing', () => {
   const { report, bytes } = snpSample(false);
   const { current, committed, key_info: keyInfo, cpuid_fam_id: _family, launch_mit_vector: _vector, ...rest } = report;
@@ -187,8 +242,29 @@ test('evidence that is bytes alone survives the way there and back', () => {
     { technology: 'tdx', parts: { quote } },
     { technology: 'tdx', parts: { quote, eventLog: new Uint8Array([1]) } },
     { technology: 'cca', parts: { token: quote } },
+    { technology: 'snp', parts: { report: snpSample(true).bytes } },
+    snpWithChain('VCEK'),
+    snpWithChain('VLEK'),
   ] as const)
     assert.deepEqual(evidenceFromKbs(evidence.technology, evidenceToKbs(evidence)), evidence);
+});
+
+function snpWithChain(kind: 'VCEK' | 'VLEK') {
+  const chain = [{ cert_type: kind, data: [1, 2, 3] }];
+  return evidenceFromKbs('snp', { attestation_report: snpSample(true).report, cert_chain: chain });
+}
+
+test('a table of certificates that leads out of itself is refused, one without the chip’s key is left out', () => {
+  const { technology, parts } = snpWithChain('VCEK');
+  const table = Buffer.from(parts['certificates']!);
+  table.writeUInt32LE(0xffff_ffff, 20);
+  const changed = (certificates: Uint8Array) => evidenceToKbs({ technology, parts: { ...parts, certificates } });
+  assert.throws(
+    () => changed(table),
+    (error) => isCaissonError(error, 'evidence-invalid'),
+  );
+  for (const other of [new Uint8Array(24), new Uint8Array(5), new Uint8Array(24).fill(7)])
+    assert.equal((changed(other) as { cert_chain: unknown }).cert_chain, null);
 });
 
 test('evidence of another form, or that proves too little, is refused', () => {

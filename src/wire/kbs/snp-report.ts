@@ -5,6 +5,7 @@
  * Names differ between releases of the clients; both spellings are read. What a release leaves out is zero,
  * and then the signature says whether it was.
  */
+import { equalBytes } from '../../crypto/digest.ts';
 import { evidenceInvalid } from '../evidence.ts';
 
 export const snpReportBytes = 1184;
@@ -69,6 +70,64 @@ export function rebuildSnpReport(report: unknown): Uint8Array {
   bytes.set(arrayOf(signature['r'], signaturePartBytes, 'signature.r'), signatureOffset);
   bytes.set(arrayOf(signature['s'], signaturePartBytes, 'signature.s'), signatureOffset + signaturePartBytes);
   return bytes;
+}
+
+/** From this family on processors have an FMC (AMD 56860, TCB_VERSION). */
+const turinFamily = 0x1a;
+const familyOffset = 0x188;
+/** Reports before it name no processor. */
+const cpuidVersionMin = 3;
+const mitigationVersionMin = 5;
+
+/**
+ * The fields, in the form that today's clients write. `evidence-invalid` for a report that has something where this
+ * form has nothing: it could not be built again.
+ */
+export function snpReportFields(report: Uint8Array): Record<string, unknown> {
+  if (report.length !== snpReportBytes) throw unwritable(`it has ${report.length} bytes`);
+  const view = new DataView(report.buffer, report.byteOffset, report.byteLength);
+  const version = view.getUint32(0, true);
+  const hasFmc = version >= cpuidVersionMin && (report[familyOffset] ?? 0) >= turinFamily;
+  const fields: Record<string, unknown> = {};
+  for (const [offset, size, name] of integers) {
+    const isOfNewer =
+      (offset >= familyOffset && offset < familyOffset + 3 && version < cpuidVersionMin) ||
+      (offset >= 0x1f8 && version < mitigationVersionMin);
+    fields[name ?? ''] = isOfNewer ? null : readInteger(view, offset, size, name ?? '');
+  }
+  for (const [offset, size, name] of arrays) fields[name] = [...report.subarray(offset, offset + size)];
+  for (const [offset, name] of tcbs) fields[name] = tcbFields(report.subarray(offset, offset + 8), hasFmc);
+  for (const [offset, name] of versions) {
+    const [build, minor, major] = report.subarray(offset, offset + 3);
+    fields[name] = { major, minor, build };
+  }
+  const [r, s] = [0, signaturePartBytes].map((part) => {
+    const start = signatureOffset + part;
+    return [...report.subarray(start, start + signaturePartBytes)];
+  });
+  fields['signature'] = { r, s };
+  if (equalBytes(rebuildSnpReport(fields), report)) return fields;
+  throw unwritable('a reserved part of it is not zero');
+}
+
+function readInteger(view: DataView, offset: number, size: 1 | 4 | 8, name: string): number {
+  if (size === 1) return view.getUint8(offset);
+  if (size === 4) return view.getUint32(offset, true);
+  const value = view.getBigUint64(offset, true);
+  if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+  throw unwritable(`${name} is larger than JSON can say`);
+}
+
+function tcbFields(bytes: Uint8Array, hasFmc: boolean): object {
+  const [first, second, third, fourth] = bytes;
+  const [snp, microcode] = bytes.subarray(6);
+  return hasFmc
+    ? { fmc: first, bootloader: second, tee: third, snp: fourth, microcode }
+    : { fmc: null, bootloader: first, tee: second, snp, microcode };
+}
+
+function unwritable(reason: string): Error {
+  return evidenceInvalid(`the SEV-SNP report cannot be written as a KBS wants it: ${reason}`, { part: 'report' });
 }
 
 /** Undefined: this release, or this version of the report, has no such field. */
