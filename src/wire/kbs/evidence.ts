@@ -184,6 +184,8 @@ function hexOf(value: unknown, name: string): Uint8Array {
 function base64Of(fields: Fields, name: string): Uint8Array {
   const value = fields[name];
   if (typeof value !== 'string' || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(value)) throw invalidField(name);
+  // One character of four says less than a byte.
+  if (value.replace(/=+$/, '').length % 4 === 1) throw invalidField(name);
   return new Uint8Array(Buffer.from(value, 'base64url'));
 }
 

@@ -269,7 +269,16 @@ test('a table of certificates that leads out of itself is refused, one without t
 
 test('evidence of another form, or that proves too little, is refused', () => {
   const isInvalid = (error: unknown): boolean => isCaissonError(error, 'evidence-invalid');
-  for (const primary of [undefined, [], {}, { quote: 7 }, { quote: 'not base64!' }, { quote: '' }])
+  for (const primary of [
+    undefined,
+    [],
+    {},
+    { quote: 7 },
+    { quote: 'not base64!' },
+    { quote: 'A' },
+    { quote: 'AAAAA===' },
+    { quote: '' },
+  ])
     assert.throws(() => evidenceFromKbs('tdx', primary), isInvalid);
   assert.throws(() => evidenceFromKbs('tpm', { tpm_quote: {}, ak_public: '' }), isInvalid);
   assert.throws(
