@@ -147,6 +147,8 @@ export const importRules: readonly ImportRule[] = [
     [
       ...['lib', 'crypto', 'segment', 'spool', 'block-map', 'manifest', 'keys/key-source.ts', 'keys/keyring.ts'],
       ...['anchor/anchor.ts', 'store/store.ts', 'store/paths.ts', 'export/block-device.ts'],
+      // Tokens are signed by the volume's own key, which does not leave the engine.
+      ...['wire/capability.ts', 'wire/capability-format.ts'],
     ],
     ['node:worker_threads'],
     'the engine sees stores, anchors and key sources by contract and knows no protocol',
@@ -187,6 +189,7 @@ export const importRules: readonly ImportRule[] = [
     [
       ...['lib', 'admin/client.ts', 'admin/schema.ts', 'admin/operations.ts', 'admin/error-body.ts'],
       'admin/broker-tools.ts',
+      'admin/capability-tools.ts',
     ],
     ['*'],
     'a command asks for operations and does not know who carries them out',

@@ -69,7 +69,8 @@ async function call(
   throw garbled(socketPath, `answer to ${name} that this version does not understand`);
 }
 
-function send(socketPath: string, method: string, path: string, body: string): Promise<http.IncomingMessage> {
+/** One request over a unix socket; the caller bounds what it reads. */
+export function send(socketPath: string, method: string, path: string, body: string): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = {
       'content-type': 'application/json',

@@ -16,32 +16,57 @@ export interface AdminServer {
 }
 
 export async function listenAdmin(socketPath: string, options: AdminServerOptions): Promise<AdminServer> {
+  return listenHttp(socketPath, {
+    load: async () => (await import('./server.ts')).createAdminListener(options),
+    onError: (error) => options.onError?.('admin', error),
+    connectionsMax: adminConnectionsMax,
+    requestMillisecondsMax: adminRequestMillisecondsMax,
+    mode: 0o600,
+    waitsForClients: true,
+  });
+}
+
+export interface HttpListenOptions {
+  /** Called with the first request. */
+  readonly load: () => Promise<http.RequestListener>;
+  readonly onError: (error: unknown) => void;
+  readonly connectionsMax: number;
+  readonly requestMillisecondsMax: number;
+  readonly connectionCheckMilliseconds?: number;
+  readonly mode: number;
+  /** Whether a client that is slow holds the end up. */
+  readonly waitsForClients: boolean;
+}
+
+export async function listenHttp(socketPath: string, options: HttpListenOptions): Promise<AdminServer> {
   let listener: Promise<http.RequestListener> | undefined;
-  const server = http.createServer((request, response) => {
-    listener ??= import('./server.ts').then(
-      ({ createAdminListener }) => createAdminListener(options) as http.RequestListener,
-    );
+  const { connectionCheckMilliseconds } = options;
+  const checks =
+    connectionCheckMilliseconds === undefined ? {} : { connectionsCheckingInterval: connectionCheckMilliseconds };
+  const server = http.createServer(checks, (request, response) => {
+    listener ??= options.load();
     listener.then(
       (answer) => answer(request, response),
       (error: unknown) => {
-        options.onError?.('admin', error);
+        options.onError(error);
         response.writeHead(500).end();
       },
     );
   });
-  server.maxConnections = adminConnectionsMax;
-  server.requestTimeout = adminRequestMillisecondsMax;
-  server.headersTimeout = adminRequestMillisecondsMax;
+  server.maxConnections = options.connectionsMax;
+  server.requestTimeout = options.requestMillisecondsMax;
+  server.headersTimeout = options.requestMillisecondsMax;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(socketPath, resolve);
   });
-  chmodSync(socketPath, 0o600);
+  chmodSync(socketPath, options.mode);
   return {
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        server.closeIdleConnections();
+        if (options.waitsForClients) server.closeIdleConnections();
+        else server.closeAllConnections();
       }),
   };
 }

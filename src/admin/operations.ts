@@ -3,6 +3,7 @@
  * daemon behind the admin socket or in the caller's own process; `client.ts` forwards it.
  */
 import type { z } from 'zod';
+import type { CapabilityTools } from './capability-tools.ts';
 import type { Credential, OperationName, operationSchemas, VolumeExport } from './schema.ts';
 
 export type OperationRequest<Name extends OperationName> = z.output<(typeof operationSchemas)[Name]['request']>;
@@ -25,6 +26,8 @@ export interface ServeRequest {
   /** Empty: what the configuration lists. */
   readonly volumes: readonly ServedVolume[];
   readonly tcp: TcpRequest | undefined;
+  /** Where holders of capabilities show them. */
+  readonly capabilitySocket: string | undefined;
   /** Started by `caisson mount`: may hold nothing at first, stops with the last volume it holds. */
   readonly background: boolean;
   /** Told once everything is served: an open descriptor that gets one line, then end of file. */
@@ -80,6 +83,7 @@ export interface LocalCaisson {
     onExtents: (extents: readonly ChangedExtent[]) => void,
     signal?: AbortSignal,
   ): Promise<void>;
+  capabilities(): Promise<CapabilityTools>;
   /** Serves until it is told to stop. */
   serve(request: ServeRequest): Promise<void>;
   /** Starts a daemon that outlives the command, and resolves when it answers. */

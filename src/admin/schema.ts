@@ -15,6 +15,7 @@ import {
   absolutePath,
   benchReport,
   byteCount,
+  capabilityGrant,
   credential,
   daemonStatus,
   doctorReport,
@@ -359,6 +360,19 @@ export const operationSchemas = {
     }),
     response: z.object({ path: z.string() }),
     remote: false,
+    progress: false,
+  },
+  mintCapability: {
+    request: z.strictObject({ ...withKey, grant: capabilityGrant }),
+    response: z.object({ token: z.string() }),
+    remote: true,
+    progress: false,
+  },
+  revokeCapabilities: {
+    request: z.strictObject({ name }),
+    /** `ended`: exports that a daemon had opened for tokens that hold no longer. */
+    response: z.object({ name, volumeId, epoch: z.number(), ended: z.number() }),
+    remote: true,
     progress: false,
   },
   attachVolume: {

@@ -47,6 +47,16 @@ export const durability = z.enum(['local', 'remote', 'anchored']);
 /** Where a key may be found again: a file, or the URL of a source. */
 export const keyHint = z.object({ kind: keyKind, path: z.string().optional(), url: keyUrl.optional() });
 
+/** What a token grants (spec/capability-format.md, section 2). */
+export const capabilityGrant = z.strictObject({
+  base: byteCount,
+  length: byteCount.optional(),
+  rights: z.array(z.enum(['read', 'write', 'trim', 'snapshot', 'resize', 'export', 'delegate'])).max(16),
+  notBefore: byteCount,
+  expiresAt: byteCount,
+  holder: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
 export const keySlot = z.object({ slot: z.number().int(), kind: keyKind, description: z.string() });
 
 export const volumeSummary = z.object({

@@ -1,5 +1,6 @@
 /** Every command: its words, options and examples. `docs/cli.md` says the same at length. */
 import { brokerCommands } from './broker-commands.ts';
+import { capabilityCommands } from './capability-commands.ts';
 import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
 import { brokerBackupCommands, logCommands } from './log-commands.ts';
 import { policyCommands } from './policy-commands.ts';
@@ -438,6 +439,10 @@ const daemonCommands: readonly CommandSpec[] = [
       { flags: '--psk-file <file>', description: 'admit clients that know a pre-shared key (lines of identity:hex)' },
       { flags: '--insecure-no-tls', description: 'send the plaintext over TCP as it is' },
       { flags: '--read-only', description: 'serve without taking writes' },
+      {
+        flags: '--capability-socket <path>',
+        description: 'let holders of capabilities open their parts there (docs/capabilities.md)',
+      },
       { flags: '--ready-fd <number>', description: 'write "ready" to this descriptor once everything is served' },
       { flags: '--background', description: 'stop with the last volume', isHidden: true },
       ...keyOptions,
@@ -591,4 +596,5 @@ export const commandTable: readonly CommandSpec[] = [
   ...policyCommands,
   ...brokerBackupCommands,
   ...logCommands,
+  ...capabilityCommands(keyOptions),
 ];

@@ -9,6 +9,7 @@ import type { DaemonStatus, MountAnswer, VolumeExport } from '../admin/schema.ts
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import type { Folders } from '../lib/folders.ts';
 import { parseReference } from '../lib/names.ts';
+import type { CapabilityExports } from './capability-exports.ts';
 import { credentialOfEntry } from './credentials.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import type { MountedVolume, Mounts, Parts } from './parts.ts';
@@ -30,6 +31,8 @@ export interface DaemonControlOptions {
 
 export class DaemonControl {
   readonly host: VolumeHost;
+  /** Where the daemon was asked to let holders of capabilities in. */
+  capabilities: Pick<CapabilityExports, 'check'> | undefined;
   readonly #options: DaemonControlOptions;
   /** Directory by volume name, of what this daemon mounted. */
   readonly #mounted = new Map<string, MountedVolume>();

@@ -38,6 +38,7 @@ export async function openLocal({ environment, userId, version, entryPoint }: Lo
       ]);
       await diffSnapshots(new VolumeAccess(context), request, onExtents, signal);
     },
+    capabilities: async () => (await import('./capability-tools.ts')).createCapabilityTools(),
     serve: async (request: ServeRequest) => {
       const [{ serve }, { createLog }] = await Promise.all([import('./serve.ts'), import('./log.ts')]);
       const log = createLog(configuration.logLevel);

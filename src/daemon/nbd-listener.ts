@@ -33,7 +33,7 @@ export async function listenNbd(
   const listening = await listen(server, address);
   return {
     address: listening,
-    add: (name, device) => server.addExport(name, { device }),
+    add: (name, device, options) => server.addExport(name, { device, ...options }),
     remove: (name) => server.removeExport(name, grace),
     reloadTls: () => material?.reload(),
     close: () => server.close(grace),
@@ -43,7 +43,7 @@ export async function listenNbd(
 async function listen(server: NbdServer, address: ListenAddress): Promise<string> {
   if (address.kind === 'unix') {
     await claimSocketPath(address.path);
-    await server.listen({ path: address.path });
+    await server.listen({ path: address.path, ...(address.mode === undefined ? {} : { mode: address.mode }) });
     return address.path;
   }
   const bound = await server.listen({ host: address.host, port: address.port });

@@ -79,6 +79,9 @@ export function createOperations(context: OperationsContext): Operations {
       if (key !== undefined) await names.replaceKeyHint(name, key);
       return changed;
     },
+    mintCapability: async (request) =>
+      (await import('./capability-operations.ts')).mintCapability(context, volumes, request),
+    revokeCapabilities: async ({ name }) => (await import('./capability-operations.ts')).revoke(context, name),
     generateKey: async ({ path: file, credentials }) => {
       await parts.generateKeyFile(file, credentials ?? []);
       return { path: file };

@@ -86,14 +86,14 @@ export interface TlsFiles {
 }
 
 export type ListenAddress =
-  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'unix'; readonly path: string; readonly mode?: number }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls: TlsFiles | undefined };
 
 /** One listening NBD server; names are added and taken away while it runs. */
 export interface NbdListener {
   /** As it really listens: host:port for TCP, the path for a unix socket. */
   readonly address: string;
-  add(name: string, device: BlockDevice): void;
+  add(name: string, device: BlockDevice, options?: { readonly isHidden: boolean }): void;
   /** Clients of the name finish what they asked for, then are disconnected. */
   remove(name: string): Promise<void>;
   /** New connections use the files as they are now; unusable ones are refused and the old stay. */

@@ -53,8 +53,10 @@ export async function serve(context: ServeContext, request: ServeRequest): Promi
   const host = new VolumeHost(context.parts, log.write);
   const control = createControl(context, host, request.background, stopping.resolve);
   let admin: AdminServer | undefined;
+  let capabilities: AdminServer | undefined;
   try {
     await startVolumes(context, control, request);
+    capabilities = await startCapabilities(context, control, request.capabilitySocket);
     admin = await startAdmin(context, control);
     signals.onReload((configuration) => reload(context, control, configuration));
     announce(request, {
@@ -66,7 +68,7 @@ export async function serve(context: ServeContext, request: ServeRequest): Promi
     await stopping.promise;
     log.write('info', 'stopping', {});
   } finally {
-    await stop(admin, control, folders);
+    await stop([admin, capabilities], control, folders);
     signals.stop();
     await lock.release();
   }
@@ -132,6 +134,19 @@ async function startAdmin({ parts, names, folders, log }: ServeContext, control:
   return listenAdmin(folders.adminSocket, { operations, metrics, onError });
 }
 
+async function startCapabilities(
+  { parts, folders, log }: ServeContext,
+  control: DaemonControl,
+  socket: string | undefined,
+): Promise<AdminServer | undefined> {
+  if (socket === undefined) return undefined;
+  const { listenForParts } = await import('./capability-listener.ts');
+  const { server, exports } = await listenForParts({ parts, folders, host: control.host, log: log.write, socket });
+  control.capabilities = exports;
+  log.write('info', 'parts are opened by capability', { socket });
+  return server;
+}
+
 /** TLS is required on TCP: leaving it out must be asked for by name. */
 export function tcpAddress(tcp: TcpRequest | NonNullable<Configuration['tcp']>): ListenAddress {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(tcp.listen);
@@ -184,9 +199,13 @@ function announce(request: ServeRequest, ready: ServeReady): void {
   }
 }
 
-async function stop(admin: AdminServer | undefined, control: DaemonControl, folders: Folders): Promise<void> {
+async function stop(
+  servers: readonly (AdminServer | undefined)[],
+  control: DaemonControl,
+  folders: Folders,
+): Promise<void> {
   try {
-    await admin?.close();
+    for (const server of servers) await server?.close();
     await control.unmountAll();
   } finally {
     await control.host.closeAll();

@@ -54,6 +54,7 @@ export class VolumeHost {
   readonly #pruning = new Set<string>();
   #tcp: NbdListener | undefined;
   #closing = false;
+  readonly #closingListeners = new Set<(hosted: HostedVolume) => Promise<void>>();
 
   constructor(parts: Parts, log: VolumeLog) {
     this.#parts = parts;
@@ -69,6 +70,20 @@ export class VolumeHost {
 
   list(): readonly HostedVolume[] {
     return [...this.#open.values()];
+  }
+
+  /** The volume itself, where it is open and stays so for now. */
+  served(volumeId: string): HostedVolume | undefined {
+    if (this.#closing) return undefined;
+    return this.list().find(
+      ({ name, volume, snapshot }) => volume.id === volumeId && snapshot === undefined && !this.#changing.has(name),
+    );
+  }
+
+  /** Calls the listener, and waits for it, before a volume is closed; returns what ends that. */
+  beforeClosing(listener: (hosted: HostedVolume) => Promise<void>): () => void {
+    this.#closingListeners.add(listener);
+    return () => this.#closingListeners.delete(listener);
   }
 
   /** Names under which the volume or a snapshot of it is held, or is about to be. */
@@ -196,6 +211,7 @@ export class VolumeHost {
     const attempt = async (step: () => Promise<void>): Promise<void> => {
       await step().catch((error: unknown) => failures.push(error));
     };
+    for (const listener of this.#closingListeners) await attempt(() => listener(hosted));
     await attempt(async () => this.#tcp?.remove(hosted.name));
     await attempt(() => hosted.listener.close());
     await attempt(() => hosted.volume.close());

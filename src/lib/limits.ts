@@ -403,3 +403,4 @@ export const moveBrakeStepsMax = 4;
 export const moveHoldMillisecondsMax = 5_000;
 
 export * from './attestation-limits.ts';
+export * from './capability-limits.ts';

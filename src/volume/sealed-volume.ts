@@ -18,6 +18,8 @@ import { ManifestKind, PinKind } from '../manifest/manifest-format.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { Spool } from '../spool/spool.ts';
 import type { Store, WriterLock } from '../store/store.ts';
+import type { CapabilityGrant } from '../wire/capability-format.ts';
+import { mintCapability } from '../wire/capability.ts';
 import { AnchorKeeper } from './anchor-keeper.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Committer } from './committer.ts';
@@ -330,6 +332,11 @@ export class SealedVolume implements Volume {
 
   snapshots(): readonly SnapshotInfo[] {
     return snapshotsOf(this.#core.published);
+  }
+
+  mintCapability(epoch: number, grant: CapabilityGrant): Uint8Array {
+    this.#checkOpen();
+    return mintCapability(this.#core.signingKey, epoch, grant);
   }
 
   async clone(options: CloneOptions): Promise<PublicVolumeInfo> {

@@ -8,6 +8,7 @@ import type { KeySource, KeySourceKind } from '../keys/key-source.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Random } from '../lib/random.ts';
 import type { Store } from '../store/store.ts';
+import type { CapabilityGrant } from '../wire/capability-format.ts';
 
 /** `none` stores plaintext, signed but neither secret nor authenticated block by block; it is named as such wherever it shows. */
 export type Protection = 'sealed' | 'none';
@@ -329,6 +330,8 @@ export interface Volume extends BlockDevice {
    * leaves it where it is, and the next attempt finds what was copied.
    */
   move(target: Store, options?: MoveOptions): Promise<MoveReport>;
+  /** A token that grants part of the volume to a holder (spec/capability-format.md). */
+  mintCapability(epoch: number, grant: CapabilityGrant): Uint8Array;
   /** Flushes, publishes, marks the volume cleanly closed, frees the lock. Idempotent. */
   close(): Promise<void>;
 }

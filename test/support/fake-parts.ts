@@ -19,7 +19,13 @@ import type {
   Volume,
   VolumeInfo,
 } from '../../src/volume/volume-types.ts';
+import { signingKeyFromSeed } from '../../src/crypto/signature.ts';
+import type { CapabilityGrant } from '../../src/wire/capability-format.ts';
+import { mintCapability } from '../../src/wire/capability.ts';
 import { MemoryDevice } from './memory-device.ts';
+
+/** Of every volume here. */
+const fakeVolumeKey = signingKeyFromSeed(new Uint8Array(32).fill(7));
 
 interface StoredVolume {
   readonly options: CreateOptions;
@@ -267,6 +273,7 @@ export class FakeParts implements Parts {
         const counts = { objectsCopied: 2, bytesCopied: 8192, objectsPresent: 1, passes: 1, heldMilliseconds: 1 };
         return { store: target.url, ...counts, removedObjects: keepSource ? 0 : 3, sourceRemains: keepSource };
       },
+      mintCapability: (epoch: number, grant: CapabilityGrant) => mintCapability(fakeVolumeKey, epoch, grant),
       restore: async (name: string) => {
         findSnapshot(stored, name);
         this.restored.push(name);

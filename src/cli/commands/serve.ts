@@ -27,8 +27,10 @@ export const run: RunCommand = async (context, names, options) => {
       readOnly: options['readOnly'] === true,
     });
   }
+  const capabilitySocket = textOption(options, 'capabilitySocket');
   await local.serve({
     volumes,
+    capabilitySocket: capabilitySocket === undefined ? undefined : resolve(capabilitySocket),
     tcp: tcpRequest(options),
     background: options['background'] === true,
     readyDescriptor,

@@ -29,6 +29,8 @@ export interface NbdExport {
   readonly readOnly?: boolean;
   /** Lets clients change the size by NBD_CMD_RESIZE (an experimental extension of the protocol). */
   readonly resizable?: boolean;
+  /** Left out of the answer to NBD_OPT_LIST: only who was told the name finds it. */
+  readonly isHidden?: boolean;
 }
 
 /** What the client chose. */
@@ -270,7 +272,8 @@ export class Handshake {
       this.#refuse(Reply.ERR_INVALID, 'LIST takes no data');
       return;
     }
-    for (const [name, { description }] of this.#options.list()) {
+    for (const [name, { description, isHidden }] of this.#options.list()) {
+      if (isHidden === true) continue;
       this.#reply(Reply.SERVER, format.encodeServer(name, description ?? ''));
     }
     this.#acknowledge();
