@@ -95,9 +95,7 @@ const holderCommands: readonly CommandSpec[] = [
       holderKey,
       { flags: '--socket <path>', description: 'the capability socket of the daemon', isRequired: true },
     ],
-    examples: [
-      'nbdinfo "$(caisson capability open app.capability --holder-key app.key --socket /run/parts/capability.sock)"',
-    ],
+    examples: ['caisson capability open app.capability --holder-key app.key --socket /run/parts/capability.sock'],
     load: () => import('./commands/capability-open.ts'),
   },
 ];
