@@ -95,7 +95,7 @@ class Bench {
         assert.ok(!this.served.has(name));
         this.served.set(name, device);
       },
-      remove: async (name) => void assert.ok(this.served.delete(name)),
+      remove: async (name) => assert.ok(this.served.delete(name)),
       close: async () => undefined,
     },
     clock: this.clock,

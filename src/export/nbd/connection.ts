@@ -215,7 +215,9 @@ export class Connection {
       closed: () => this.#close(),
     });
     this.#watch();
-    this.#context.log({ event: 'export-opened', connection: this.id, export: selection.name, secure: this.#secure });
+    // A name that is not listed is a secret of whoever was told it.
+    const name = selection.chosen.isHidden === true ? '(hidden)' : selection.name;
+    this.#context.log({ event: 'export-opened', connection: this.id, export: name, secure: this.#secure });
   }
 
   #transmissionHost(): TransmissionHost {

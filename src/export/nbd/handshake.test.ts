@@ -132,6 +132,20 @@ test('LIST names every export with its description and takes no data', async (t)
   assert.equal((await client.option(3, Buffer.from('x'))).type, invalid);
 });
 
+test('a hidden export is found by its name alone', async (t) => {
+  const { connect, server } = await serveMemory(t);
+  server.addExport('secret', { device: new MemoryDevice(4096), isHidden: true });
+  const client = await connect();
+  await client.greet();
+  const replies = await client.optionReplies(3);
+  assert.deepEqual(
+    replies.map((reply) => reply.type),
+    [2, ack],
+  );
+  assert.ok(!replies[0]!.data.includes('secret'));
+  assert.equal((await client.optionReplies(7, infoData('secret'))).at(-1)!.type, ack);
+});
+
 test('INFO gives what is asked for, GO goes on to transmission', async (t) => {
   const { connect } = await serveMemory(t);
   const client = await connect();
