@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { blockDeviceConformance } from '../../test/conformance/block-device.ts';
 import { MemoryDevice } from '../../test/support/memory-device.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';

@@ -30,7 +30,7 @@ async function rawRelease(
     level = 7,
     tenant = 'acme',
     evidence = {},
-    nonce = undefined,
+    nonce,
   }: {
     readonly level?: number;
     readonly tenant?: string;

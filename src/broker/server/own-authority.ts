@@ -173,7 +173,7 @@ function spkiOf(key: KeyObject): Uint8Array {
 }
 
 function exportKey(key: KeyObject): string {
-  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
+  return key.export({ format: 'pem', type: 'pkcs8' });
 }
 
 function bitString(bytes: Uint8Array): Uint8Array {
