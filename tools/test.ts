@@ -93,8 +93,10 @@ events.on('test:summary', ({ file, counts: summary, success }) => {
   if (!success && counts.failed === 0) console.error('coverage is below its threshold, see above');
 });
 events.on('test:pass', ({ name, skip, todo, file }) => {
+  // Samples of evidence lie outside the repository: nobody who clones it has them (test/support/evidence-samples.ts).
+  const isOutside = typeof skip === 'string' && skip.startsWith('no samples of evidence here');
   const isSkipped = (skip ?? false) !== false || (todo ?? false) !== false;
-  if (isSkipped && process.env['CI'] === 'true') skippedInCi.push(`${file}: ${name}`);
+  if (isSkipped && !isOutside && process.env['CI'] === 'true') skippedInCi.push(`${file}: ${name}`);
 });
 for await (const text of events.compose(new spec())) process.stdout.write(text as string);
 

@@ -166,10 +166,14 @@ export class SqliteBrokerDatabase implements BrokerDatabase {
   /** Everything committed before it is asked for, in a new file; other work goes on meanwhile. */
   async backupTo(file: string): Promise<void> {
     this.#mustBeOpen();
-    try {
-      await backup(this.#database, file, { rate: backupPagesPerStep });
-    } catch (error) {
-      throw toDatabaseError(error);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await backup(this.#database, file, { rate: backupPagesPerStep });
+        return;
+      } catch (error) {
+        // A step that met a writer ends the whole copy, with a code that says that nothing is wrong; it begins anew.
+        if (attempt === backupAttemptsMax || !isNoError(error)) throw toDatabaseError(error);
+      }
     }
   }
 
@@ -315,6 +319,8 @@ interface RowStatements {
 }
 
 /** Pages that one step of a backup copies; other work gets its turn between steps. */
+/** Copies that met a writer and began anew. */
+const backupAttemptsMax = 50;
 const backupPagesPerStep = 256;
 
 function input(row: Row): SQLInputValue[] {
@@ -339,4 +345,8 @@ function whereKey(columns: Table['columns'], keyCount: number): string {
   if (keyCount === 0) return '';
   const conditions = columns.slice(0, keyCount).map((column) => `${column.name} = ?`);
   return `WHERE ${conditions.join(' AND ')}`;
+}
+
+function isNoError(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === 0;
 }

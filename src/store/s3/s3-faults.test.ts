@@ -190,16 +190,19 @@ describe('s3 lost answers', () => {
     let most = 0;
     const isUpload = (request: { method: string; key: string }): boolean => {
       if (request.method === 'PUT') most = Math.max(most, ++running);
-      if (request.method === 'PUT') setTimeout(() => running--, 5);
       return false;
     };
     server.inject(isUpload, { kind: 'stall' }, Infinity);
     const bytes = pattern(5000, 1);
     const names = Array.from({ length: 24 }, (_, index) => index);
     await Promise.all(
-      names.map((id) => publish(store, `f${id}`, paths.segmentKey(prefix, new Uint8Array(16).fill(id + 50)), bytes)),
+      names.map(async (id) => {
+        await publish(store, `f${id}`, paths.segmentKey(prefix, new Uint8Array(16).fill(id + 50)), bytes);
+        // Its answer is here, and the next request has yet to reach the server.
+        running--;
+      }),
     );
-    assert.ok(most <= 8, `${most} at one time`);
+    assert.ok(most > 1 && most <= 8, `${most} at one time`);
   });
 });
 
