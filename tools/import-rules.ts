@@ -91,7 +91,16 @@ export const importRules: readonly ImportRule[] = [
   ),
   row(
     'anchor',
-    ['lib', 'crypto', 'wire', 'tpm', 'broker-client', 'store/file-system.ts', 'store/store.ts'],
+    [
+      'lib',
+      'crypto',
+      'wire',
+      'tpm',
+      'broker-client',
+      'store/file-system.ts',
+      'store/store.ts',
+      'store/wait-for-lock.ts',
+    ],
     [],
     'an anchor lives outside the store',
   ),

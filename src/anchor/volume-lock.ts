@@ -3,9 +3,15 @@
  * polls for the file would starve behind a busy neighbour, so only other processes are polled for.
  */
 import type { Clock } from '../lib/clock.ts';
-import { CaissonError } from '../lib/errors.ts';
 import * as limits from '../lib/limits.ts';
-import type { FileLock, FileSystem } from '../store/file-system.ts';
+import type { FileSystem } from '../store/file-system.ts';
+import { waitForLock } from '../store/wait-for-lock.ts';
+
+const patience = {
+  waitMillisecondsMax: limits.anchorLockWaitMillisecondsMax,
+  retryMilliseconds: limits.anchorLockRetryMilliseconds,
+  remedy: 'Look for a process that is stopped or stuck while it advances the anchor of this volume.',
+};
 
 export class VolumeLock {
   readonly #fileSystem: FileSystem;
@@ -30,31 +36,11 @@ export class VolumeLock {
   }
 
   async #locked<T>(path: string, operation: () => Promise<T>): Promise<T> {
-    const lock = await this.#waitForLock(path);
+    const lock = await waitForLock(this.#fileSystem, this.#clock, path, patience);
     try {
       return await operation();
     } finally {
       await lock.release();
-    }
-  }
-
-  async #waitForLock(path: string): Promise<FileLock> {
-    const deadline = this.#clock.monotonic() + limits.anchorLockWaitMillisecondsMax;
-    for (;;) {
-      const lock = await this.#fileSystem.lock(path);
-      if (lock !== undefined) return lock;
-      if (this.#clock.monotonic() >= deadline) {
-        throw new CaissonError(
-          'transient',
-          'timeout',
-          `another process holds ${path} for more than ${limits.anchorLockWaitMillisecondsMax} ms`,
-          {
-            remedy: 'Look for a process that is stopped or stuck while it advances the anchor of this volume.',
-            details: { path, limitMilliseconds: limits.anchorLockWaitMillisecondsMax },
-          },
-        );
-      }
-      await new Promise<void>((resolve) => this.#clock.after(limits.anchorLockRetryMilliseconds, resolve));
     }
   }
 }

@@ -39,8 +39,6 @@ export interface BrokerOptions {
 
 export interface Broker {
   readonly app: ReturnType<typeof createBrokerApp>;
-  /** For other protocols that release keys under the same rules. */
-  readonly releases: ReleaseService;
 }
 
 export function createBroker(options: BrokerOptions): Broker {
@@ -66,5 +64,5 @@ export function createBroker(options: BrokerOptions): Broker {
     peers: options.peers,
     kbs: new KbsService({ database, keys, nonces, policies, verifiers, collateral, extraRoots, clock, random }),
   });
-  return { app, releases };
+  return { app };
 }

@@ -25,7 +25,14 @@ import { FileReader } from './file-reader.ts';
 import type { FileLock, FileSystem } from './file-system.ts';
 import { checkKey, checkPrefix, checkVolumePrefix, isKeyWord, isReserved } from './paths.ts';
 import type { ObjectInfo, ObjectReader, SpoolArea, Store, VersionedObject, WriterLock } from './store.ts';
+import { waitForLock } from './wait-for-lock.ts';
 import { versionOf, WatchedFiles } from './watched-files.ts';
+
+const swapPatience = {
+  waitMillisecondsMax: limits.storeSwapWaitMillisecondsMax,
+  retryMilliseconds: limits.storeSwapRetryMilliseconds,
+  remedy: 'Look for a process that is stopped or stuck in the middle of an update of this volume.',
+};
 
 export interface DirStoreOptions {
   /** Makes the store when the folder is missing or empty; a folder with other files is refused all the same. */
@@ -140,7 +147,7 @@ class DirStore implements Store {
     this.#watched.forget(path);
     const lockPath = `${path}.lock`;
     if (await this.#exists(lockPath)) {
-      const lock = await this.#waitForLock(lockPath);
+      const lock = await waitForLock(this.#fileSystem, this.#clock, lockPath, swapPatience);
       try {
         await this.#fileSystem.unlink(path);
         await this.#fileSystem.unlink(lockPath);
@@ -189,7 +196,7 @@ class DirStore implements Store {
   }
 
   async #swapLocked(key: string, path: string, expectedVersion: string | null, bytes: Uint8Array): Promise<string> {
-    const lock = await this.#waitForLock(`${path}.lock`);
+    const lock = await waitForLock(this.#fileSystem, this.#clock, `${path}.lock`, swapPatience);
     try {
       const found = await this.#versionOrNull(path);
       if (found !== expectedVersion) {
@@ -218,26 +225,6 @@ class DirStore implements Store {
     } catch (error) {
       if (isCaissonError(error, 'object-missing')) return null;
       throw error;
-    }
-  }
-
-  async #waitForLock(path: string): Promise<FileLock> {
-    const deadline = this.#clock.monotonic() + limits.storeSwapWaitMillisecondsMax;
-    for (;;) {
-      const lock = await this.#fileSystem.lock(path);
-      if (lock !== undefined) return lock;
-      if (this.#clock.monotonic() >= deadline) {
-        throw new CaissonError(
-          'transient',
-          'timeout',
-          `another process holds ${path} for more than ${limits.storeSwapWaitMillisecondsMax} ms`,
-          {
-            remedy: 'Look for a process that is stopped or stuck in the middle of an update of this volume.',
-            details: { path, limitMilliseconds: limits.storeSwapWaitMillisecondsMax },
-          },
-        );
-      }
-      await new Promise<void>((resolve) => this.#clock.after(limits.storeSwapRetryMilliseconds, resolve));
     }
   }
 
