@@ -6,6 +6,7 @@
  * - A range is written once; nothing already handed over changes.
  * - `commit` covers every range handed over before it was called. One round of syncs runs at a time;
  *   commits that arrive meanwhile share the next round, because the running one may have missed them.
+ * - Of one file one sync runs at a time.
  * - The first failed write or sync latches: every commit from then on fails with it, and memory that
  *   did not reach a file stays with its owner, so that reads go on being right.
  */
@@ -25,6 +26,8 @@ export class SpoolEntry {
   dirty = false;
   /** Serial numbers of the writes that are not in the file yet, oldest first. */
   readonly inFlight: number[] = [];
+  /** The sync that runs. One at a time: of two the system would tell only one that writing failed. */
+  syncing: Promise<void> | undefined;
 
   /** Settles with the write handed over last. */
   last: Promise<SpoolFile>;
@@ -160,6 +163,21 @@ export class Spool {
     });
   }
 
+  /**
+   * Makes one file durable, to which nothing will be added, before anybody asks for it. Resolves at once when the file
+   * is no longer watched: then it was published, which a commit came before.
+   */
+  async syncFinished(entry: SpoolEntry): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (!this.#entries.has(entry)) return;
+    try {
+      await this.#syncEntry(entry);
+    } catch (error) {
+      this.#latch(error);
+      throw this.#failure;
+    }
+  }
+
   /** Resolves when everything handed over for this file before the call is in it, synced or not. */
   async written(entry: SpoolEntry): Promise<void> {
     const last = this.#serial;
@@ -205,12 +223,27 @@ export class Spool {
   async #syncDirty(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     const syncs: Promise<void>[] = [];
-    for (const entry of this.#entries) if (entry.dirty) syncs.push(this.#syncEntry(entry));
+    for (const entry of this.#entries)
+      if (entry.dirty || entry.syncing !== undefined) syncs.push(this.#syncEntry(entry));
     if (syncs.length === 1) await syncs[0];
     else await Promise.all(syncs);
   }
 
+  /** Everything handed over for this file before the call is durable afterwards. */
   async #syncEntry(entry: SpoolEntry): Promise<void> {
+    while (entry.syncing !== undefined) await entry.syncing;
+    // The sync that ran began after the last write.
+    if (!entry.dirty) return;
+    const syncing = this.#syncNow(entry);
+    entry.syncing = syncing;
+    try {
+      await syncing;
+    } finally {
+      entry.syncing = undefined;
+    }
+  }
+
+  async #syncNow(entry: SpoolEntry): Promise<void> {
     const last = this.#serial;
     // Cleared before anything is waited for: a write that arrives meanwhile needs another sync.
     entry.dirty = false;

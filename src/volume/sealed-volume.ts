@@ -106,6 +106,7 @@ export class SealedVolume implements Volume {
       segmentBytesMax: core.tuning.segmentBytesMax,
       zeroAheadBytes: Math.min(core.tuning.zeroAheadBytes, limits.zeroAheadBytesMax),
       start: options.start,
+      syncFinished: () => this.#commitsBySync(),
       onFinished: (segment) => this.#checkpoints.segmentFinished(segment),
     });
     this.#reader = new ReadPath(core.map, core.handles, (segment) => this.#nameOf(segment));
@@ -122,8 +123,10 @@ export class SealedVolume implements Volume {
       (error) => this.#anchorFailed(error),
     );
     const persist = (): Promise<void> => {
-      const uploader = core.durability === 'local' ? undefined : this.#checkpoints.uploader;
-      return uploader === undefined ? this.#log.commit() : this.#log.commitByUpload(() => uploader.all());
+      const { uploader } = this.#checkpoints;
+      return uploader === undefined || this.#commitsBySync()
+        ? this.#log.commit()
+        : this.#log.commitByUpload(() => uploader.all());
     };
     this.#committer = new Committer(core, this.#log, this.#spool, this.#anchors, persist);
     this.#checkpoints = this.#createCheckpoints();
@@ -479,6 +482,11 @@ export class SealedVolume implements Volume {
     this.#core.environment.log?.('warn', message, { error: String(error) });
     // Somebody is ahead of us there, maybe in another store.
     if (isCaissonError(error, 'rolled-back') || isCaissonError(error, 'forked')) this.#latch(fenced(error));
+  }
+
+  /** What makes a write durable is a sync of the spool, not an object on the store. */
+  #commitsBySync(): boolean {
+    return this.#core.durability === 'local' || this.#checkpoints.uploader === undefined;
   }
 
   #nameOf(segment: number): string {

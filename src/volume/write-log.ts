@@ -51,6 +51,8 @@ export interface WriteLogOptions {
   /** Zeroes written ahead of small commits, bytes; 0 for none. */
   readonly zeroAheadBytes: number;
   readonly start: LogPosition;
+  /** Whether a finished segment's file is made durable at once: then recovery need not copy it. */
+  readonly syncFinished: () => boolean;
   /** A segment is complete in memory; its bytes are on their way to the file. */
   readonly onFinished: (segment: OpenSegment) => void;
 }
@@ -69,6 +71,8 @@ export class WriteLog implements SegmentSink {
   #zeroedEnd = 0;
   #committedEnd = 0;
   #smallCommits = 0;
+  /** Settles when the finished segments are durable, one after the other. Never rejects. */
+  #settling: Promise<void> = Promise.resolve();
 
   constructor(options: WriteLogOptions) {
     this.#options = options;
@@ -141,10 +145,7 @@ export class WriteLog implements SegmentSink {
     const sequence = this.sequence;
     const chain = Uint8Array.from(open?.writer.chain ?? this.#position.chain);
     await this.#options.spool.commit();
-    if (sequence > this.#durableSequence) {
-      this.#durableSequence = sequence;
-      this.#durableChain = chain;
-    }
+    this.#raiseDurable(sequence, chain);
   }
 
   /** As `commit`, by making objects of all segments: `upload` resolves once every finished one is on the store. */
@@ -152,10 +153,25 @@ export class WriteLog implements SegmentSink {
     this.rotate();
     const { sequence, chain } = this.#position;
     await upload();
-    if (sequence > this.#durableSequence) {
-      this.#durableSequence = sequence;
-      this.#durableChain = chain;
-    }
+    this.#raiseDurable(sequence, chain);
+  }
+
+  #raiseDurable(sequence: number, chain: Uint8Array): void {
+    if (sequence <= this.#durableSequence) return;
+    this.#durableSequence = sequence;
+    this.#durableChain = chain;
+  }
+
+  /** The records that follow state how far the log is durable, and what they state need not be doubted by recovery. */
+  #settle(entry: SpoolEntry): void {
+    const { sequence, chain } = this.#position;
+    this.#settling = this.#settling
+      .then(() => this.#options.spool.syncFinished(entry))
+      .then(
+        () => this.#raiseDurable(sequence, chain),
+        // The spool has latched: whoever writes or flushes next is told.
+        () => undefined,
+      );
   }
 
   /**
@@ -197,6 +213,7 @@ export class WriteLog implements SegmentSink {
       chain: Uint8Array.from(open.writer.chain),
       nextOrdinal: open.writer.ordinal + 1,
     };
+    if (this.#options.syncFinished()) this.#settle(open.entry);
     this.#options.onFinished(open);
   }
 
