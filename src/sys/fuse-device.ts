@@ -48,7 +48,7 @@ export interface FuseDevice {
 
 const devicePath = '/dev/fuse';
 const sourceName = 'caisson';
-const fileSystemType = 'fuse.caisson';
+export const fuseFileSystemType = 'fuse.caisson';
 const ended = -1;
 /** Requests that vanish between their announcement and the read, one after the other, before we look again later. */
 const vanishedMax = 16;
@@ -160,7 +160,7 @@ function mountSignal(options: FuseMountOptions): FuseDevice {
 /** The mount point is looked up on the file system below it, so this cannot wait for ourselves. */
 function mountNow(bound: Binding, options: FuseMountOptions, data: string): void {
   const flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (options.readOnly ? MS_RDONLY : 0n);
-  const [source, target, type, parameters] = [sourceName, options.mountPoint, fileSystemType, data].map((text) =>
+  const [source, target, type, parameters] = [sourceName, options.mountPoint, fuseFileSystemType, data].map((text) =>
     cString(text),
   );
   const result = bound.functions.mount(pin(source!), pin(target!), pin(type!), flags, pin(parameters!));
@@ -254,10 +254,14 @@ async function mountPool(options: FuseMountOptions): Promise<FuseDevice> {
     const flags = `${options.readOnly ? 'ro' : 'rw'},nosuid,nodev,noexec`;
     // The child inherits the descriptor under number 3; -i keeps mount(8) from looking for a helper.
     const data = `${flags},${mountData(3, options)}`;
-    const result = await runTool('mount', ['-i', '-t', fileSystemType, '-o', data, sourceName, options.mountPoint], {
-      clock: options.clock,
-      descriptor,
-    });
+    const result = await runTool(
+      'mount',
+      ['-i', '-t', fuseFileSystemType, '-o', data, sourceName, options.mountPoint],
+      {
+        clock: options.clock,
+        descriptor,
+      },
+    );
     if (result.status !== 0) {
       throw new CaissonError('io', 'mount-failed', `cannot mount FUSE on ${options.mountPoint}: ${result.errorText}`, {
         remedy: 'Run the daemon as root, or with CAP_SYS_ADMIN.',

@@ -41,6 +41,7 @@ const packageOfTool: Readonly<Record<string, string>> = {
   losetup: 'mount (util-linux)',
   blkid: 'util-linux',
   wipefs: 'util-linux',
+  unshare: 'util-linux',
   'nbd-client': 'nbd-client',
   'mkfs.ext4': 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
@@ -115,14 +116,16 @@ function oneLine(text: string): string {
     .slice(0, 500);
 }
 
+export function toolMissing(name: string, cause?: unknown): CaissonError {
+  return new CaissonError('invalid', 'tool-missing', `the program ${name} is not installed`, {
+    remedy: `Install ${packageOfTool[name] ?? name}.`,
+    details: { tool: name },
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
 function cannotRun(name: string, error: NodeJS.ErrnoException): CaissonError {
-  if (error.code === 'ENOENT') {
-    return new CaissonError('invalid', 'tool-missing', `the program ${name} is not installed`, {
-      remedy: `Install ${packageOfTool[name] ?? name}.`,
-      details: { tool: name },
-      cause: error,
-    });
-  }
+  if (error.code === 'ENOENT') return toolMissing(name, error);
   return new CaissonError('io', 'mount-failed', `cannot run ${name}: ${messageOf(error)}`, {
     details: { tool: name },
     cause: error,

@@ -4,11 +4,12 @@
  * that is not understood and data without a signature all count as "not blank".
  */
 import { open } from 'node:fs/promises';
-import type { Clock } from '../../lib/clock.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
 import { blankProbeBytes, toolSlowMilliseconds } from '../../lib/limits.ts';
 import { expectStatus } from '../../sys/run-tool.ts';
-import type { ToolRunner } from '../../sys/run-tool.ts';
+import { withoutMounts } from '../../sys/without-mounts.ts';
+import { foreignMounts } from './foreign-mounts.ts';
+import type { MountEnvironment } from './mount-environment.ts';
 
 export type FileSystemType = 'ext4' | 'xfs' | 'btrfs';
 
@@ -17,10 +18,7 @@ export type DeviceContent =
   | { readonly kind: 'file-system'; readonly type: string }
   | { readonly kind: 'other'; readonly description: string };
 
-export interface FileSystemTools {
-  readonly run: ToolRunner;
-  readonly clock: Clock;
-}
+export type FileSystemTools = Pick<MountEnvironment, 'run' | 'clock' | 'readTable' | 'listLoops'>;
 
 export async function probeDevice(device: string, size: number, tools: FileSystemTools): Promise<DeviceContent> {
   const endsAreZero = await readEnds(device, size);
@@ -79,7 +77,9 @@ async function makeFileSystem(
   if (overwrite) expectStatus('wipefs', await tools.run('wipefs', ['--all', device], options), remedy);
   const forceFlag = type === 'ext4' ? '-F' : '-f';
   const parameters = ['-q', ...(overwrite ? [forceFlag] : []), device];
-  expectStatus(`mkfs.${type}`, await tools.run(`mkfs.${type}`, parameters, options), remedy);
+  // mkfs looks for its device among all that is mounted; another volume with a dead daemon must not fail it.
+  const run = withoutMounts(foreignMounts(device, await tools.readTable(), await tools.listLoops()), tools.run);
+  expectStatus(`mkfs.${type}`, await run(`mkfs.${type}`, parameters, options), remedy);
 }
 
 function contentOf(output: string): DeviceContent {
