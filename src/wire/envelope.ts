@@ -3,14 +3,7 @@
  * have written (spec/broker-api.md, "Envelope"). HPKE in base mode to the recipient key that the
  * evidence names, info = label and request digest, then an Ed25519 signature of the broker over both.
  */
-import {
-  AEAD_AES_256_GCM,
-  CipherSuite,
-  KDF_HKDF_SHA256,
-  KEM_DHKEM_P256_HKDF_SHA256,
-  KEM_DHKEM_X25519_HKDF_SHA256,
-  KEM_MLKEM768_X25519,
-} from 'hpke';
+import { CipherSuite, KEM_DHKEM_P256_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_SHA256, KEM_MLKEM768_X25519 } from 'hpke';
 import type { Key } from 'hpke';
 import { equalBytes } from '../crypto/digest.ts';
 import { publicKeyBytes, verifySignature } from '../crypto/signature.ts';
@@ -21,6 +14,7 @@ import { CaissonError } from '../lib/errors.ts';
 import { envelopePlaintextBytesMax } from '../lib/limits.ts';
 import { suiteTable } from './envelope-suites.ts';
 import type { EnvelopeSuite } from './envelope-suites.ts';
+import { aes256Gcm, hkdfSha256 } from './hpke-parts.ts';
 import { brokerIdFromPublicKey, requestDigest } from './request-statement.ts';
 import type { RequestStatement } from './request-statement.ts';
 
@@ -29,11 +23,12 @@ const envelopeLabel = encoder.encode('caisson envelope v1\0');
 const answerLabel = encoder.encode('caisson answer v1\0');
 const tagBytes = 16;
 
-const kems = {
-  'mlkem768-x25519': KEM_MLKEM768_X25519,
-  x25519: KEM_DHKEM_X25519_HKDF_SHA256,
-  p256: KEM_DHKEM_P256_HKDF_SHA256,
-} as const satisfies Record<EnvelopeSuite, unknown>;
+/** They hold no state of a message, so one of each is enough. */
+const hpkeOf: Readonly<Record<EnvelopeSuite, CipherSuite>> = {
+  'mlkem768-x25519': new CipherSuite(KEM_MLKEM768_X25519, hkdfSha256, aes256Gcm),
+  x25519: new CipherSuite(KEM_DHKEM_X25519_HKDF_SHA256, hkdfSha256, aes256Gcm),
+  p256: new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, hkdfSha256, aes256Gcm),
+};
 
 export interface Envelope {
   readonly suite: EnvelopeSuite;
@@ -52,7 +47,7 @@ export interface Recipient {
 }
 
 export async function generateRecipient(suite: EnvelopeSuite): Promise<Recipient> {
-  const hpke = cipherSuite(suite);
+  const hpke = hpkeOf[suite];
   const { publicKey, privateKey } = await hpke.GenerateKeyPair();
   return await recipientOf(suite, hpke, publicKey, privateKey);
 }
@@ -63,7 +58,7 @@ export async function recipientFromPrivateKey(
   privateKey: Uint8Array,
   publicKey: Uint8Array,
 ): Promise<Recipient> {
-  const hpke = cipherSuite(suite);
+  const hpke = hpkeOf[suite];
   const keys = [await hpke.DeserializePublicKey(publicKey), await hpke.DeserializePrivateKey(privateKey)] as const;
   return await recipientOf(suite, hpke, ...keys);
 }
@@ -85,7 +80,7 @@ async function hpkeSealed(
   { suite, recipientPublicKey }: RequestStatement,
   digest: Uint8Array,
 ): Promise<Omit<Envelope, 'signature'>> {
-  const hpke = cipherSuite(suite);
+  const hpke = hpkeOf[suite];
   try {
     const publicKey = await hpke.DeserializePublicKey(recipientPublicKey);
     const { encapsulatedSecret, ciphertext } = await hpke.Seal(publicKey, plaintext, { info: infoOf(digest) });
@@ -150,10 +145,6 @@ function signedBytes(digest: Uint8Array, envelope: Omit<Envelope, 'signature'>):
 
 function infoOf(digest: Uint8Array): Uint8Array {
   return new ByteWriter().bytes(envelopeLabel).bytes(digest).finish();
-}
-
-function cipherSuite(suite: EnvelopeSuite): CipherSuite {
-  return new CipherSuite(kems[suite], KDF_HKDF_SHA256, AEAD_AES_256_GCM);
 }
 
 function untrusted(message: string, cause?: unknown): CaissonError {

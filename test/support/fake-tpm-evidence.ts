@@ -229,19 +229,30 @@ export interface FakeTpmCertificates {
   readonly akCertificate: Uint8Array;
 }
 
-function fakeCertificates(options: FakeTpmOptions): FakeTpmCertificates {
+const scheme = 'ecdsa-sha256' as const;
+const rootName = { CN: 'Fake TPM Root' };
+const middleName = { CN: 'Fake TPM Authority' };
+let authorities: { readonly root: TrustedRoot; readonly intermediate: Uint8Array } | undefined;
+
+/** Made once, as a maker of TPMs does. */
+function fakeAuthorities(): NonNullable<typeof authorities> {
   const root = keyPair('root', 'P-384');
-  const middle = keyPair('intermediate', 'P-256');
-  const rootSigns = { issuer: { CN: 'Fake TPM Root' }, signingKey: root.privateKey, scheme: 'ecdsa-sha384' } as const;
-  const scheme = 'ecdsa-sha256' as const;
-  const middleSigns = { issuer: { CN: 'Fake TPM Authority' }, signingKey: middle.privateKey, scheme };
-  const authority = { extensions: authorityExtensions(undefined, false), ...dates };
-  const rootDer = fakeCertificate({
-    ...{ subject: rootSigns.issuer, publicKey: root.publicKey, ...rootSigns, ...authority },
-  });
-  const intermediate = fakeCertificate({
-    ...{ subject: middleSigns.issuer, publicKey: middle.publicKey, ...rootSigns, ...authority },
-  });
+  const rootSigns = { issuer: rootName, signingKey: root.privateKey, scheme: 'ecdsa-sha384' } as const;
+  const authority = { ...rootSigns, extensions: authorityExtensions(undefined, false), ...dates };
+  const middle = keyPair('intermediate', 'P-256').publicKey;
+  authorities ??= {
+    root: {
+      ...{ technology: 'tpm', name: 'Fake TPM Root' },
+      der: fakeCertificate({ subject: rootName, publicKey: root.publicKey, ...authority }),
+    },
+    intermediate: fakeCertificate({ subject: middleName, publicKey: middle, ...authority }),
+  };
+  return authorities;
+}
+
+function fakeCertificates(options: FakeTpmOptions): FakeTpmCertificates {
+  const { root, intermediate } = fakeAuthorities();
+  const middleSigns = { issuer: middleName, signingKey: keyPair('intermediate', 'P-256').privateKey, scheme };
   const ekCertificate = fakeCertificate({
     ...{ subject: { CN: 'ek' }, publicKey: keyPair('ek', options.ekKind).publicKey, ...middleSigns, ...dates },
     extensions: options.ekExtensions,
@@ -250,10 +261,7 @@ function fakeCertificates(options: FakeTpmOptions): FakeTpmCertificates {
     ...{ subject: { CN: 'ak' }, ...middleSigns, ...dates, extensions: options.akExtensions },
     publicKey: options.certified ?? keyPair('ak', options.akKind).publicKey,
   });
-  return {
-    root: { technology: 'tpm', name: 'Fake TPM Root', der: rootDer },
-    ...{ intermediate, ekCertificate, akCertificate: Uint8Array.from([...ak, ...intermediate]) },
-  };
+  return { root, intermediate, ekCertificate, akCertificate: Uint8Array.from([...ak, ...intermediate]) };
 }
 
 /** TPM2_ActivateCredential, as the specification has it: undefined where the integrity check fails. */

@@ -16,16 +16,22 @@
  * certificate-issuer, certificate-signature, certificate-algorithm, certificate-dates, certificate-ca, certificate-usage,
  * certificate-path-length, certificate-extensions, certificate-root. Certificates of a bundle that are not on the path do not count.
  * Revocation lists: crl.ts beside this file.
+ *
+ * A certificate of a chain that held is remembered for a while, by the digest of all its bytes: how it reads, and whose key its
+ * signature fits. Neither changes. Everything that may (dates, roots, revocation, what is allowed) is checked each time anew.
  */
 import { X509Certificate, type KeyObject } from 'node:crypto';
+import { sha256Of } from '../../../crypto/digest.ts';
 import { CaissonError } from '../../../lib/errors.ts';
 import { toHex } from '../../../lib/hex.ts';
 import {
   certificateBytesMax,
   certificateExtensionsMax,
+  certificatesKnownMax,
   chainCertificatesMax,
   pemCertificatesMax,
 } from '../../../lib/limits.ts';
+import { RecentlyUsed } from '../../../lib/recently-used.ts';
 import { contextTag, DerFields, derTag, parseDer, type DerValue } from '../../../wire/der.ts';
 
 /** Whose bytes these are, and so what a refusal is called. */
@@ -39,6 +45,8 @@ export interface Extension {
 
 export interface Certificate {
   readonly der: Uint8Array;
+  /** SHA-256 of `der`, in hexadecimal. */
+  readonly digest: string;
   readonly origin: Origin;
   /** Names as DER: compared as bytes. */
   readonly subject: Uint8Array;
@@ -84,18 +92,34 @@ const soundAlgorithms: ReadonlySet<string> = new Set([
   '1.2.840.113549.1.1.13',
 ]);
 
+interface Known {
+  readonly certificate: Certificate;
+  /** Digest of the certificate whose key its signature fits; undefined of a root, where nobody asked. */
+  readonly issuer: string | undefined;
+}
+
+const known = new RecentlyUsed<Known>(certificatesKnownMax);
+
+function placeOf({ digest, origin }: Pick<Certificate, 'digest' | 'origin'>): string {
+  return `${origin} ${digest}`;
+}
+
 export function parseCertificate(der: Uint8Array, origin: Origin): Certificate {
   if (der.length > certificateBytesMax)
     throw malformed(origin, `a certificate is larger than ${certificateBytesMax} bytes`);
+  const digest = toHex(sha256Of(der));
+  const found = known.get(placeOf({ digest, origin }));
+  if (found !== undefined) return found.certificate;
   try {
-    return parse(der, origin);
+    // A copy: what is remembered keeps nothing else of the message that it came in, and nobody else can change it.
+    return parse(Uint8Array.from(der), digest, origin);
   } catch (error) {
     if (error instanceof CaissonError && error.code !== 'format-invalid') throw error;
     throw malformed(origin, 'a certificate cannot be read', error);
   }
 }
 
-function parse(der: Uint8Array, origin: Origin): Certificate {
+function parse(der: Uint8Array, digest: string, origin: Origin): Certificate {
   const outer = parseDer(der).sequence();
   const body = outer.next().sequence();
   const outerAlgorithm = outer.next();
@@ -124,7 +148,18 @@ function parse(der: Uint8Array, origin: Origin): Certificate {
   const allowedBits = usage === undefined ? () => true : parseDer(usage.value).bits();
   const x509 = new X509Certificate(der);
   return {
-    ...{ der, origin, subject: subject.bytes, issuer: issuer.bytes, serial, notBefore, notAfter, extensions, x509 },
+    ...{
+      der,
+      digest,
+      origin,
+      subject: subject.bytes,
+      issuer: issuer.bytes,
+      serial,
+      notBefore,
+      notAfter,
+      extensions,
+      x509,
+    },
     signatureAlgorithm: algorithm.sequence().next().oid(),
     publicKey: x509.publicKey,
     authority: parseAuthority(extensions.get(extensionOids.basicConstraints)),
@@ -185,7 +220,10 @@ export function verifyChain(options: ChainOptions): VerifiedChain {
   for (;;) {
     const certificate = path[path.length - 1]!;
     checkItself(certificate, options);
-    if (isRoot(certificate, options.roots)) return { path, root: certificate };
+    if (isRoot(certificate, options.roots)) {
+      remember(path);
+      return { path, root: certificate };
+    }
     if (path.length === chainCertificatesMax)
       throw untrusted(origin, 'certificate-path-length', 'a chain of certificates is too long');
     const issuer = issuerOf(certificate, path, options);
@@ -238,7 +276,16 @@ function isRoot(certificate: Certificate, roots: readonly Certificate[]): boolea
   return roots.some((root) => Buffer.compare(root.der, certificate.der) === 0);
 }
 
+/** Of a chain that ended in a root that is trusted: nobody else's certificates take the room. */
+function remember(path: readonly Certificate[]): void {
+  for (const [index, certificate] of path.entries()) {
+    const issuer = path[index + 1]?.digest ?? known.get(placeOf(certificate))?.issuer;
+    known.put(placeOf(certificate), { certificate, issuer });
+  }
+}
+
 function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
+  if (known.get(placeOf(certificate))?.issuer === issuer.digest) return true;
   try {
     return certificate.x509.verify(issuer.publicKey);
   } catch {

@@ -1,7 +1,7 @@
 /** Each check of chains and lists, on certificates that only this check refuses. */
 import assert from 'node:assert/strict';
-import { constants, createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
-import { test } from 'node:test';
+import { constants, createPublicKey, generateKeyPairSync, sign, X509Certificate, type KeyObject } from 'node:crypto';
+import { mock, test } from 'node:test';
 import {
   authorityExtensions,
   der,
@@ -71,6 +71,54 @@ test('a chain, whatever the order and whatever comes with it', () => {
   const path = chain({ intermediates: [stranger, root, middle, leaf] });
   assert.deepEqual(path, [leaf, middle, root]);
   assert.deepEqual(chain({ leaf: root, intermediates: [] }), [root]);
+});
+
+test('a chain that held costs no signature again, and every other check as before', () => {
+  const again = certificate('leaf', 'middle');
+  chain({ leaf: again });
+  const counted = mock.method(X509Certificate.prototype, 'verify');
+  try {
+    const bytes = Uint8Array.from(again.der);
+    const parsed = parseCertificate(bytes, 'evidence');
+    bytes.fill(0);
+    assert.deepEqual(chain({ leaf: parsed }), [again, middle, root]);
+    assert.equal(counted.mock.callCount(), 0);
+    refuses(() => chain({ leaf: parsed, now: now + day + 1 }), 'certificate-dates');
+    refuses(() => chain({ leaf: parsed, now: now - day - 1 }), 'certificate-dates');
+    refuses(() => chain({ leaf: parsed, intermediates: [] }), 'certificate-issuer');
+    const stranger = { publicKey: createPublicKey(key('stranger')), signingKey: key('stranger') };
+    refuses(() => chain({ leaf: parsed, roots: [certificate('root', 'root', stranger)] }), 'certificate-signature');
+    refuses(() => chain({ leaf: parsed, roots: [certificate('another', 'another')] }), 'certificate-issuer');
+    refuses(() => chain({ leaf: parsed, requireCa: true }), 'certificate-ca');
+    // Another authority of the same name and the same subject, whose key this is not.
+    const other = certificate('middle', 'root', { publicKey: createPublicKey(key('other')) });
+    refuses(() => chain({ leaf: parsed, intermediates: [other] }), 'certificate-signature');
+    assert.ok(counted.mock.callCount() > 0);
+  } finally {
+    counted.mock.restore();
+  }
+});
+
+test('one bit of a certificate that is known makes it an unknown one', () => {
+  chain();
+  const changed = Uint8Array.from(leaf.der);
+  changed[changed.length - 1]! ^= 1;
+  refuses(() => chain({ leaf: parseCertificate(changed, 'evidence') }), 'certificate-signature');
+});
+
+test('what never reached a trusted root is not remembered', () => {
+  const foreign = certificate('foreign', 'foreign');
+  const theirs = certificate('leaf', 'foreign');
+  const attempt = (): unknown => chain({ leaf: theirs, intermediates: [foreign] });
+  refuses(attempt, 'certificate-root');
+  const counted = mock.method(X509Certificate.prototype, 'verify');
+  try {
+    refuses(attempt, 'certificate-root');
+    assert.equal(counted.mock.callCount(), 1);
+    assert.notEqual(parseCertificate(theirs.der, 'evidence'), theirs);
+  } finally {
+    counted.mock.restore();
+  }
 });
 
 test('of two issuers of one name the one whose key fits is taken', () => {
