@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { brokerLedgerFigures } from './broker-ledger.ts';
 import { brokerReleaseFigures } from './broker-release.ts';
+import { brokerVerifyFigures } from './broker-verify.ts';
 import { cleaningFigures } from './cleaning.ts';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
 import type { Job, JobGroup, ServerId } from './jobs.ts';
@@ -134,6 +135,7 @@ class Bench {
     await s3Figures(context);
     await brokerLedgerFigures(context);
     await brokerReleaseFigures(context);
+    await brokerVerifyFigures(context);
     microFigures(context);
   }
 

@@ -2,6 +2,7 @@
  * The speed that Caisson promises itself, as data: which ratio of which two measurements has to reach
  * which value. A ratio is always throughput of `ours` by throughput of `against` in the same round.
  */
+import { technologies } from '../src/wire/evidence.ts';
 import type { ServerId } from './jobs.ts';
 import type { RatioSummary } from './statistics.ts';
 
@@ -77,7 +78,15 @@ export const figureTargets: readonly FigureTarget[] = [
   { figure: 'cleaning-uploaded-per-byte', bound: 'at most', value: 2.5 },
   { figure: 'cleaning-space-after', bound: 'at most', value: 1.25 },
   { figure: 'broker-release-mlkem768-x25519', bound: 'at least', value: 500 },
+  { figure: 'broker-release-x25519', bound: 'at least', value: 500 },
+  { figure: 'broker-release-p256', bound: 'at least', value: 500 },
+  { figure: 'broker-advance', bound: 'at least', value: 5_000 },
   { figure: 'broker-ledger-sqlite-512', bound: 'at least', value: 5_000 },
+  ...technologies.map((technology): FigureTarget => ({
+    figure: `broker-verify-${technology}`,
+    bound: 'at most',
+    value: 10,
+  })),
   { figure: 'mount-1m-read-ratio', bound: 'at least', value: 0.5 },
   { figure: 'mount-1m-write-ratio', bound: 'at least', value: 0.5 },
   ...[0, 10].flatMap((milliseconds): FigureTarget[] => [

@@ -86,11 +86,13 @@ export interface FakeTpmOptions {
   readonly ekExtensions: readonly FakeExtension[];
   readonly akExtensions: readonly FakeExtension[];
   readonly certified: KeyObject | undefined;
+  /** Of all certificates. */
+  readonly dates: { readonly notBefore: number; readonly notAfter: number };
 }
 
 const right: FakeTpmOptions = {
   ...{ akKind: 'P-256', scheme: 'ecdsa', signatureHash: sha256, area: {}, signer: undefined, ekKind: 'P-256' },
-  ...{ attest: {}, pcrs: undefined, parent: 'endorsement-key', certified: undefined },
+  ...{ attest: {}, pcrs: undefined, parent: 'endorsement-key', certified: undefined, dates },
   selection: [
     { hash: sha256, indexes: [0, 4, 7, 11], bitmapBytes: 3 },
     { hash: sha384, indexes: [7], bitmapBytes: 3 },
@@ -232,33 +234,39 @@ export interface FakeTpmCertificates {
 const scheme = 'ecdsa-sha256' as const;
 const rootName = { CN: 'Fake TPM Root' };
 const middleName = { CN: 'Fake TPM Authority' };
-let authorities: { readonly root: TrustedRoot; readonly intermediate: Uint8Array } | undefined;
+interface FakeAuthorities {
+  readonly root: TrustedRoot;
+  readonly intermediate: Uint8Array;
+}
+
+const authoritiesByDates = new Map<FakeTpmOptions['dates'], FakeAuthorities>();
 
 /** Made once, as a maker of TPMs does. */
-function fakeAuthorities(): NonNullable<typeof authorities> {
+function fakeAuthorities(valid: FakeTpmOptions['dates']): FakeAuthorities {
   const root = keyPair('root', 'P-384');
   const rootSigns = { issuer: rootName, signingKey: root.privateKey, scheme: 'ecdsa-sha384' } as const;
-  const authority = { ...rootSigns, extensions: authorityExtensions(undefined, false), ...dates };
+  const authority = { ...rootSigns, extensions: authorityExtensions(undefined, false), ...valid };
   const middle = keyPair('intermediate', 'P-256').publicKey;
-  authorities ??= {
+  const authorities = authoritiesByDates.get(valid) ?? {
     root: {
       ...{ technology: 'tpm', name: 'Fake TPM Root' },
       der: fakeCertificate({ subject: rootName, publicKey: root.publicKey, ...authority }),
     },
     intermediate: fakeCertificate({ subject: middleName, publicKey: middle, ...authority }),
   };
+  authoritiesByDates.set(valid, authorities);
   return authorities;
 }
 
 function fakeCertificates(options: FakeTpmOptions): FakeTpmCertificates {
-  const { root, intermediate } = fakeAuthorities();
+  const { root, intermediate } = fakeAuthorities(options.dates);
   const middleSigns = { issuer: middleName, signingKey: keyPair('intermediate', 'P-256').privateKey, scheme };
   const ekCertificate = fakeCertificate({
-    ...{ subject: { CN: 'ek' }, publicKey: keyPair('ek', options.ekKind).publicKey, ...middleSigns, ...dates },
+    ...{ subject: { CN: 'ek' }, publicKey: keyPair('ek', options.ekKind).publicKey, ...middleSigns, ...options.dates },
     extensions: options.ekExtensions,
   });
   const ak = fakeCertificate({
-    ...{ subject: { CN: 'ak' }, ...middleSigns, ...dates, extensions: options.akExtensions },
+    ...{ subject: { CN: 'ak' }, ...middleSigns, ...options.dates, extensions: options.akExtensions },
     publicKey: options.certified ?? keyPair('ak', options.akKind).publicKey,
   });
   return { root, intermediate, ekCertificate, akCertificate: Uint8Array.from([...ak, ...intermediate]) };

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { verifierConformance } from '../../../../test/conformance/verifier.ts';
@@ -15,7 +14,6 @@ import {
   serials,
   snpReport,
 } from '../../../../test/support/fake-amd.ts';
-import type { FakeReport } from '../../../../test/support/fake-amd.ts';
 import {
   attestationJwk,
   fakeExtraData,
@@ -27,6 +25,11 @@ import {
   vtpmKey,
   vtpmQuote,
 } from '../../../../test/support/fake-azure.ts';
+import {
+  azureSnpContext as context,
+  azureSnpEvidence as evidence,
+  runtimeDigest as dataOf,
+} from '../../../../test/support/fake-azure-evidence.ts';
 import { pem } from '../../../../test/support/fake-x509.ts';
 import { isCaissonError } from '../../../lib/errors.ts';
 import type { ErrorCode } from '../../../lib/errors.ts';
@@ -35,16 +38,6 @@ import type { VerifyContext } from '../verifier.ts';
 import { azureSnpVerifier } from './azure-snp.ts';
 
 const technology = 'az-snp-vtpm';
-
-function evidence(parts: Readonly<Record<string, Uint8Array>> = {}, snp: FakeReport = {}): Evidence {
-  const vcek = endorsementCertificate('vcek', snp.product ?? 'milan');
-  return { technology, parts: { hclReport: hclReport({}, snp), ...vtpmQuote(), vcek, ...parts } };
-}
-
-function context(changes: Partial<VerifyContext> = {}): VerifyContext {
-  const der = authorityCertificate('ark', 'milan');
-  return amdContext('milan', { extraRoots: [{ technology, name: 'fake', der }], ...changes });
-}
 
 async function refused(given: Evidence, code: ErrorCode, check?: string, at = context()): Promise<void> {
   await assert.rejects(azureSnpVerifier.verify(given, at), (error) => {
@@ -146,12 +139,6 @@ describe('Azure evidence over SNP', () => {
     }
   });
 });
-
-function dataOf(json: Uint8Array, hash = 'sha256'): Uint8Array {
-  const data = new Uint8Array(64);
-  data.set(createHash(hash).update(json).digest());
-  return data;
-}
 
 interface WireEvidence {
   readonly tpm_quote: { readonly signature: string; readonly message: string; readonly pcrs: readonly string[] };

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { verifierConformance } from '../../../../test/conformance/verifier.ts';
@@ -8,19 +7,19 @@ import { HeldCollateral } from '../../../../test/support/fake-amd.ts';
 import {
   fakeExtraData,
   fakePcrs,
-  hclReport,
   runtimeData,
   tpmSignature,
   vtpmKey,
   vtpmQuote,
 } from '../../../../test/support/fake-azure.ts';
 import {
-  fakeQuote,
-  intelContext,
-  intelKey,
-  rootCertificateOnce,
-  tdReport,
-} from '../../../../test/support/fake-intel.ts';
+  azureTdxContext as context,
+  azureTdxEvidence as evidence,
+  azureTdxHcl as hcl,
+  paravisorReport as body,
+  runtimeDigest as dataOf,
+} from '../../../../test/support/fake-azure-evidence.ts';
+import { fakeQuote, intelContext, intelKey } from '../../../../test/support/fake-intel.ts';
 import { isCaissonError } from '../../../lib/errors.ts';
 import type { ErrorCode } from '../../../lib/errors.ts';
 import type { Evidence } from '../../../wire/evidence.ts';
@@ -28,32 +27,6 @@ import type { VerifyContext } from '../verifier.ts';
 import { azureTdxVerifier } from './azure-tdx.ts';
 
 const technology = 'az-tdx-vtpm';
-
-function body(reportData: Uint8Array, attributes?: readonly number[]): Uint8Array {
-  const report = tdReport(attributes === undefined ? {} : { attributes });
-  report.set(reportData, 520);
-  return report;
-}
-
-function dataOf(json: Uint8Array): Uint8Array {
-  const data = new Uint8Array(64);
-  data.set(createHash('sha256').update(json).digest());
-  return data;
-}
-
-/** The TD report in the TPM is not read: here it is not even one. */
-function hcl(json = runtimeData(), reportType = 4): Uint8Array {
-  return hclReport({ json, reportType, hardware: () => new Uint8Array(1024).fill(0x81) });
-}
-
-function evidence(parts: Readonly<Record<string, Uint8Array>> = {}): Evidence {
-  const tdQuote = fakeQuote('tdx', { body: body(dataOf(runtimeData())) });
-  return { technology, parts: { hclReport: hcl(), tdQuote, ...vtpmQuote(), ...parts } };
-}
-
-function context(): VerifyContext {
-  return { ...intelContext(), extraRoots: [{ technology, name: 'fake', der: rootCertificateOnce() }] };
-}
 
 async function refused(given: Evidence, code: ErrorCode, check?: string, at = context()): Promise<void> {
   await assert.rejects(azureTdxVerifier.verify(given, at), (error) => {
