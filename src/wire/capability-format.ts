@@ -12,10 +12,11 @@ export const capabilityBlocksMax = 16;
 export const holderKeyBytes = 32;
 const signatureBytes = 64;
 const headerBytes = 56;
-const bodyBytes = 72;
-const blockBytes = bodyBytes + signatureBytes;
+export const snapshotIdBytes = 16;
 const magic = 'CSNCAPA\n';
-const formatVersion = 1;
+/** Bytes of the body of a block, by version; the first one knows no snapshots. */
+const bodyBytes = { 1: 72, 2: 88 } as const;
+export type CapabilityVersion = keyof typeof bodyBytes;
 const alignmentBytes = 4096;
 const textPrefix = 'csncap1.';
 const textCharactersMax = 4096;
@@ -24,7 +25,11 @@ const textCharactersMax = 4096;
 export const capabilityRights = ['read', 'write', 'trim', 'snapshot', 'resize', 'export', 'delegate'] as const;
 export type CapabilityRight = (typeof capabilityRights)[number];
 
+/** All that can be granted of a snapshot: it does not change. */
+export const snapshotRights: ReadonlySet<CapabilityRight> = new Set(['read', 'export', 'delegate'] as const);
+
 export interface CapabilityHeader {
+  readonly version: CapabilityVersion;
   readonly volumePublicKey: Uint8Array;
   readonly epoch: number;
 }
@@ -39,6 +44,8 @@ export interface CapabilityGrant {
   readonly expiresAt: number;
   /** Ed25519 public key. */
   readonly holder: Uint8Array;
+  /** The id of the snapshot that the part belongs to, 16 bytes, not all zero; undefined: the volume itself. */
+  readonly snapshot?: Uint8Array | undefined;
 }
 
 export interface DecodedBlock {
@@ -54,32 +61,36 @@ export interface DecodedCapability {
   readonly blocks: readonly [DecodedBlock, ...DecodedBlock[]];
 }
 
-export function encodeHeader({ volumePublicKey, epoch }: CapabilityHeader): Uint8Array {
-  const writer = new ByteWriter().bytes(new TextEncoder().encode(magic)).u16(formatVersion).zeros(6);
+export function encodeHeader({ version, volumePublicKey, epoch }: CapabilityHeader): Uint8Array {
+  const writer = new ByteWriter().bytes(new TextEncoder().encode(magic)).u16(version).zeros(6);
   return writer.bytes(volumePublicKey, holderKeyBytes).u64(epoch).finish();
 }
 
-/** `capability-invalid` for a grant that no token can carry. */
-export function encodeGrant(grant: CapabilityGrant): Uint8Array {
+/** `capability-invalid` for a grant that no token of this version can carry. */
+export function encodeGrant(grant: CapabilityGrant, version: CapabilityVersion): Uint8Array {
   checkGrant(grant);
+  const { snapshot } = grant;
+  if (version === 1 && snapshot !== undefined) throw invalid('its version knows no snapshots');
   const bits = capabilityRights.reduce((sum, right, bit) => sum + (grant.rights.has(right) ? 2 ** bit : 0), 0);
   const writer = new ByteWriter()
     .u64(grant.base)
     .u64(grant.length ?? 0)
     .u32(bits)
     .zeros(4);
-  return writer.u64(grant.notBefore).u64(grant.expiresAt).bytes(grant.holder, holderKeyBytes).finish();
+  writer.u64(grant.notBefore).u64(grant.expiresAt).bytes(grant.holder, holderKeyBytes);
+  if (version === 1) return writer.finish();
+  return (snapshot === undefined ? writer.zeros(snapshotIdBytes) : writer.bytes(snapshot, snapshotIdBytes)).finish();
 }
 
 /** `capability-invalid` for anything but a whole token in its one encoding. */
 export function decodeCapability(token: Uint8Array): DecodedCapability {
-  const count = (token.length - headerBytes) / blockBytes;
-  if (!Number.isInteger(count) || count < 1 || count > capabilityBlocksMax)
-    throw invalid(`it has ${token.length} bytes, which no number of blocks from 1 to ${capabilityBlocksMax} makes`);
   try {
     const reader = new ByteReader(token, 'the capability');
     const header = readHeader(reader);
-    const [first, ...others] = Array.from({ length: count }, () => readBlock(reader, token));
+    const count = (token.length - headerBytes) / (bodyBytes[header.version] + signatureBytes);
+    if (!Number.isInteger(count) || count < 1 || count > capabilityBlocksMax)
+      throw invalid(`it has ${token.length} bytes, which no number of blocks from 1 to ${capabilityBlocksMax} makes`);
+    const [first, ...others] = Array.from({ length: count }, () => readBlock(reader, token, header.version));
     reader.end();
     assert(first !== undefined, 'a token has a block');
     return { header, blocks: [first, ...others] };
@@ -91,12 +102,13 @@ export function decodeCapability(token: Uint8Array): DecodedCapability {
 
 function readHeader(reader: ByteReader): CapabilityHeader {
   reader.expect(magic);
-  reader.version(formatVersion);
+  const version = reader.u16();
+  if (version !== 1 && version !== 2) throw invalid(`it has the version ${version}, which this program does not know`);
   reader.zeros(6);
-  return { volumePublicKey: reader.bytes(holderKeyBytes), epoch: reader.u64() };
+  return { version, volumePublicKey: reader.bytes(holderKeyBytes), epoch: reader.u64() };
 }
 
-function readBlock(reader: ByteReader, token: Uint8Array): DecodedBlock {
+function readBlock(reader: ByteReader, token: Uint8Array, version: CapabilityVersion): DecodedBlock {
   const base = reader.u64();
   const length = reader.u64();
   const bits = reader.u32();
@@ -109,13 +121,23 @@ function readBlock(reader: ByteReader, token: Uint8Array): DecodedBlock {
     notBefore: reader.u64(),
     expiresAt: reader.u64(),
     holder: reader.bytes(holderKeyBytes),
+    ...(version === 1 ? {} : snapshotOf(reader)),
   };
   checkGrant(grant);
   const signedBytes = token.subarray(0, reader.position);
   return { grant, signedBytes, signature: reader.bytes(signatureBytes) };
 }
 
-function checkGrant({ base, length, rights, notBefore, expiresAt }: CapabilityGrant): void {
+function snapshotOf(reader: ByteReader): { readonly snapshot?: Uint8Array } {
+  const snapshot = reader.bytes(snapshotIdBytes);
+  return isZero(snapshot) ? {} : { snapshot };
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0);
+}
+
+function checkGrant({ base, length, rights, notBefore, expiresAt, snapshot }: CapabilityGrant): void {
   if (![base, length ?? 0, notBefore, expiresAt].every((number) => Number.isSafeInteger(number) && number >= 0))
     throw invalid('a number of it is not whole, or not below 2^53');
   if (base % alignmentBytes !== 0 || (length ?? 0) % alignmentBytes !== 0)
@@ -123,7 +145,14 @@ function checkGrant({ base, length, rights, notBefore, expiresAt }: CapabilityGr
   if (length === 0 || !Number.isSafeInteger(base + (length ?? 0))) throw invalid('its part is empty or has no end');
   if (rights.size === 0) throw invalid('it grants no right');
   if (rights.has('resize') && length !== undefined) throw invalid('it grants resize of a part that has a length');
+  if (snapshot !== undefined) checkSnapshot(snapshot, rights);
   if (notBefore >= expiresAt) throw invalid('it ends before it begins');
+}
+
+function checkSnapshot(snapshot: Uint8Array, rights: ReadonlySet<CapabilityRight>): void {
+  if (snapshot.length !== snapshotIdBytes || isZero(snapshot)) throw invalid('what it names is no snapshot');
+  const wrong = [...rights].find((right) => !snapshotRights.has(right));
+  if (wrong !== undefined) throw invalid(`it grants ${wrong} of a snapshot`);
 }
 
 export function capabilityToText(token: Uint8Array): string {

@@ -45,7 +45,11 @@ function written(random: SeededBytes): Uint8Array[] {
   const grant = { base: 0, length: 65_536, notBefore: 1, expiresAt: 2 ** 40, holder: keys[1]!.publicKey };
   const rights = new Set(capabilityRights.filter((right) => right !== 'resize'));
   const minted = mintCapability(keys[0]!, random.below(9), { ...grant, rights });
-  const once = narrowCapability(minted, keys[1]!, { holder: keys[2]!.publicKey, base: 4096, expiresAt: 2 ** 39 });
+  const snapshot = { snapshot: random.bytes(16) };
+  const once = narrowCapability(minted, keys[1]!, {
+    ...{ holder: keys[2]!.publicKey, base: 4096, expiresAt: 2 ** 39 },
+    ...(random.below(2) === 0 ? {} : snapshot),
+  });
   return [minted, once, narrowCapability(once, keys[2]!, { holder: keys[0]!.publicKey, length: 4096 })];
 }
 
@@ -53,7 +57,7 @@ function written(random: SeededBytes): Uint8Array[] {
 function mutated(token: Uint8Array, random: SeededBytes): Uint8Array {
   const kind = random.below(8);
   if (kind === 0) return token.subarray(0, random.below(token.length + 1));
-  if (kind === 1) return new Uint8Array([...token, ...token.subarray(56 + 136 * random.below(3), 56 + 136 * 3)]);
+  if (kind === 1) return new Uint8Array([...token, ...token.subarray(56 + 152 * random.below(3), 56 + 152 * 3)]);
   if (kind === 2) return token;
   const mutant = new Uint8Array(token);
   for (let count = 1 + random.below(2); count > 0; count--) {

@@ -14,6 +14,8 @@ interface Block {
   notBefore: bigint;
   expires: bigint;
   holder: Buffer;
+  /** Only written in version 2. */
+  snapshot: Buffer;
   signer: number;
   label: string;
   /** Changes the bytes that are signed. */
@@ -104,6 +106,40 @@ vector('expired', 'capability-refused', 'The moment at which it expires.', (part
 vector('epoch-raised', 'capability-refused', 'The epoch of the volume was raised.', (parts) => (parts.volumeEpoch = 8));
 vector('epoch-later', 'capability-refused', 'The token is of an epoch that the verifier does not know.', (parts) => (parts.volumeEpoch = 6));
 
+const monday = Buffer.alloc(16, 0x11);
+second('two-snapshots', 'good', 'Narrowed to a snapshot, then within it.', () => undefined);
+second('two-volume', 'good', 'Version 2, of the volume itself.', ({ blocks }) => {
+  for (const one of blocks) one.snapshot = Buffer.alloc(16);
+});
+second('two-root-snapshot', 'good', 'Granted of a snapshot by the volume.', (parts) => {
+  parts.blocks.length = 1;
+  parts.proofSeed = seeds[1]!;
+  Object.assign(parts.blocks[0]!, { snapshot: monday, rights: 0x61 });
+});
+second('two-other-snapshot', 'capability-invalid', 'Another snapshot than the block before.', ({ blocks }) => (blocks[2]!.snapshot = Buffer.alloc(16, 0x22)));
+second('two-back-to-volume', 'capability-invalid', 'The volume, where the block before has a snapshot.', ({ blocks }) => (blocks[2]!.snapshot = Buffer.alloc(16)));
+second('two-no-snapshot-right', 'capability-invalid', 'A snapshot, where the block before has no right to snapshot.', ({ blocks }) => (blocks[0]!.rights = 0x61));
+second('two-write-of-snapshot', 'capability-invalid', 'A right to write a snapshot.', ({ blocks }) => (blocks[1]!.rights = 0x43));
+second('two-resize-of-snapshot', 'capability-invalid', 'A right to resize a snapshot.', (parts) => {
+  parts.blocks.length = 1;
+  parts.proofSeed = seeds[1]!;
+  Object.assign(parts.blocks[0]!, { snapshot: monday, rights: 0x11, length: 0n });
+});
+second('two-snapshot-changed', 'capability-invalid', 'The snapshot of the first block was changed after signing.', (parts) => (parts.late = (token) => flipped(token, 56 + 80)));
+second('three', 'capability-invalid', 'A version that is not known.', (parts) => (parts.version = 3));
+second('one-with-snapshots', 'capability-invalid', 'Blocks of version 2 in a token of version 1.', (parts) => (parts.late = (token) => Buffer.concat([token.subarray(0, 8), Buffer.from([1]), token.subarray(9)])));
+
+/** As `vector`, of version 2. */
+function second(name: string, expect: string, comment: string, change: (parts: Parts) => unknown): void {
+  vector(name, expect, comment, (parts) => {
+    parts.version = 2;
+    parts.blocks[1]!.snapshot = monday;
+    parts.blocks[1]!.rights = 0x41;
+    parts.blocks[2]!.snapshot = monday;
+    change(parts);
+  });
+}
+
 function vector(name: string, expect: string, comment: string, change: (parts: Parts) => unknown): void {
   const parts = rightParts();
   change(parts);
@@ -115,7 +151,7 @@ function vector(name: string, expect: string, comment: string, change: (parts: P
     const rights = Buffer.alloc(8);
     rights.writeUInt32LE(one.rights);
     rights[7] = one.reserved;
-    token = Buffer.concat([token, u64(one.base), u64(one.length), rights, u64(one.notBefore), u64(one.expires), one.holder]);
+    token = Buffer.concat([token, u64(one.base), u64(one.length), rights, u64(one.notBefore), u64(one.expires), one.holder, ...(parts.version === 1 || name === 'version' ? [] : [one.snapshot])]);
     token = Buffer.concat([token, crypto.sign(null, Buffer.concat([Buffer.from(one.label), one.signed(token)]), keyOf(one.signer))]);
   }
   token = Buffer.from(parts.late(token));
@@ -135,7 +171,7 @@ function vector(name: string, expect: string, comment: string, change: (parts: P
     epoch: parts.volumeEpoch,
     challenge: parts.challenge.toString('hex'),
     proof: proof.toString('hex'),
-    grant: { base: Number(last.base), length: Number(last.length), rights: last.rights, notBefore: Number(last.notBefore), expiresAt: Number(last.expires), holder: last.holder.toString('hex') },
+    grant: { base: Number(last.base), length: Number(last.length), rights: last.rights, notBefore: Number(last.notBefore), expiresAt: Number(last.expires), holder: last.holder.toString('hex'), ...(last.snapshot.some((byte) => byte !== 0) ? { snapshot: last.snapshot.toString('hex') } : {}) },
   };
   writeFileSync(new URL(`${name}.json`, import.meta.url), `${JSON.stringify(json, null, 2)}\n`);
 }
@@ -163,7 +199,7 @@ function rightParts(): Parts {
 }
 
 function right(block: Pick<Block, 'base' | 'length' | 'rights' | 'expires' | 'holder' | 'signer'>): Block {
-  return { reserved: 0, notBefore: 1000n, label: 'caisson capability v1\0', signed: (bytes) => bytes, ...block };
+  return { reserved: 0, notBefore: 1000n, snapshot: Buffer.alloc(16), label: 'caisson capability v1\0', signed: (bytes) => bytes, ...block };
 }
 
 /** Each hands the same on to itself; the proof of the others is by the key of the third. */
