@@ -57,6 +57,33 @@ export interface BrokerTools {
   policies(): Promise<PolicyTools>;
   logs(): Promise<LogTools>;
   backups(): Promise<BackupTools>;
+  collateral(): Promise<CollateralTools>;
+}
+
+/** What vendors publish beside evidence, for brokers without a network. */
+export interface CollateralTools {
+  /** Asks the vendors, or the services that the configuration names, and writes a bundle. */
+  fetch(request: CollateralFetchRequest): Promise<CollateralFetchReport>;
+}
+
+export interface CollateralFetchRequest {
+  /** Absolute path of a broker's YAML file; undefined: the defaults. */
+  readonly configurationFile: string | undefined;
+  /** A new file, or a bundle: then what is in it is fetched anew as well. */
+  readonly file: string;
+  /** Models of Intel's platforms, 12 hexadecimal digits each. */
+  readonly fmspcs: readonly string[];
+  /** Of AMD: `milan`, `genoa`, `turin`. */
+  readonly products: readonly string[];
+  /** Evidence of workloads: whatever their verification asks for. */
+  readonly evidenceFiles: readonly string[];
+}
+
+export interface CollateralFetchReport {
+  readonly file: string;
+  readonly names: readonly string[];
+  /** Asked for by model or product, and not published for it. */
+  readonly missing: readonly string[];
 }
 
 /** Of a broker's SQLite database. Paths are absolute; nothing that exists is replaced. */

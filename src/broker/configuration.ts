@@ -6,11 +6,18 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { CaissonError } from '../lib/errors.ts';
 import { technologies } from '../wire/evidence.ts';
+import { readPrivateFile } from './server/state-files.ts';
 
 const absolutePath = z.string().regex(/^\//, 'must be an absolute path');
 const rate = z.strictObject({
   perSecond: z.number().positive().max(1_000_000),
   burst: z.number().positive().max(1_000_000),
+});
+
+const service = z.strictObject({
+  url: z.url({ protocol: /^https?$/, error: 'must be https://HOST:PORT or http://HOST:PORT' }),
+  /** PEM: whom its certificate must come from, instead of the public authorities. */
+  ca: absolutePath.optional(),
 });
 
 const brokerSchema = z.strictObject({
@@ -38,14 +45,16 @@ const brokerSchema = z.strictObject({
     .default([]),
   collateral: z
     .strictObject({
-      /** Files that "caisson" wrote for brokers without a network. */
+      /** Files that "caisson broker collateral-fetch" wrote for brokers without a network. */
       bundles: z.array(absolutePath).max(64).default([]),
       /** What was fetched is kept here; absent: in the state folder. */
       cache: absolutePath.optional(),
       /** Asks the vendors' services for what is missing. */
       fetch: z.boolean().default(false),
       /** A caching service of one's own in place of Intel's. */
-      pccs: z.string().url().optional(),
+      pccs: service.optional(),
+      /** One in place of AMD's. */
+      kds: service.optional(),
     })
     .prefault({}),
   limits: z
@@ -69,6 +78,17 @@ const brokerSchema = z.strictObject({
 export type BrokerConfiguration = z.output<typeof brokerSchema>;
 
 export const brokerConfigurationDefaults: BrokerConfiguration = brokerSchema.parse({});
+
+/** Of a file, or the defaults where none is named. */
+export function loadBrokerConfiguration(file: string | undefined): BrokerConfiguration {
+  if (file === undefined) return brokerConfigurationDefaults;
+  const text = readPrivateFile(file);
+  if (text !== undefined) return parseBrokerConfiguration(text, file);
+  throw new CaissonError('invalid', 'configuration-invalid', `there is no ${file}`, {
+    remedy: 'Give an existing file with --config, or none.',
+    details: { file },
+  });
+}
 
 /** `configuration-invalid` with file and line. */
 export function parseBrokerConfiguration(text: string, file: string): BrokerConfiguration {

@@ -11,6 +11,7 @@ export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
     run: async (request) => (await import('./main.ts')).runBroker(options, request),
     policies: async () => (await import('./policy-tools.ts')).localPolicyTools(),
     logs: async () => (await import('./log-tools.ts')).logTools,
+    collateral: async () => (await import('./collateral-tools.ts')).collateralTools,
     backups: async () => (await import('./backup-tools.ts')).backupTools,
     admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place, options),
   };

@@ -12,7 +12,7 @@ import { patientClock } from '../lib/clock.ts';
 import { resolveFolders } from '../lib/folders.ts';
 import { toHex } from '../lib/hex.ts';
 import { createBroker } from './broker.ts';
-import { brokerConfigurationDefaults, parseBrokerConfiguration } from './configuration.ts';
+import { loadBrokerConfiguration } from './configuration.ts';
 import type { BrokerConfiguration } from './configuration.ts';
 import type { BrokerLocalOptions } from './local-options.ts';
 import { openMasterKey } from './master-key.ts';
@@ -27,7 +27,7 @@ import { makePrivateFolder, readPrivateFile, writePrivateFile } from './server/s
 import type { BrokerDatabase } from './state/broker-database.ts';
 
 export async function runBroker(options: BrokerLocalOptions, request: BrokerRunRequest): Promise<void> {
-  const configuration = loadConfiguration(request.configurationFile);
+  const configuration = loadBrokerConfiguration(request.configurationFile);
   const log = createBrokerLog(configuration.logLevel);
   const stateFolder =
     request.stateFolder ?? configuration.state ?? `${resolveFolders(options.environment, options.userId).state}/broker`;
@@ -87,16 +87,6 @@ function tokenFile(path: string): TokenKeeper {
 async function closeAll(listener: Listener, database: BrokerDatabase): Promise<void> {
   await listener.close();
   await database.close();
-}
-
-function loadConfiguration(file: string | undefined): BrokerConfiguration {
-  if (file === undefined) return brokerConfigurationDefaults;
-  const text = readPrivateFile(file);
-  if (text !== undefined) return parseBrokerConfiguration(text, file);
-  throw new CaissonError('invalid', 'configuration-invalid', `there is no ${file}`, {
-    remedy: 'Give an existing file with --config, or none.',
-    details: { file },
-  });
 }
 
 async function openDatabase({ database }: BrokerConfiguration, stateFolder: string): Promise<BrokerDatabase> {

@@ -16,24 +16,49 @@ const headMilliseconds = 1_000;
 
 /** Bundles; where it is allowed also the services, with what was fetched before: the newer of both counts. */
 export async function openCollateral(
-  { collateral: { bundles, cache, fetch, pccs } }: BrokerConfiguration,
+  configuration: BrokerConfiguration,
   stateFolder: string,
 ): Promise<CollateralSource> {
+  const { bundles, cache, fetch } = configuration.collateral;
   const { firstOf, newestOf, offlineBundle } = await import('./collateral/offline-bundle.ts');
   const offline = await Promise.all(bundles.map((path) => offlineBundle(path)));
   if (!fetch) return firstOf(...offline, nothing);
-  const [{ cachedCollateral }, { intelService }, { amdService, isImmutableAmdCollateral }] = await Promise.all([
+  const [{ cachedCollateral }, { isImmutableAmdCollateral: isImmutable }] = await Promise.all([
     import('./collateral/cached-collateral.ts'),
+    import('./collateral/amd-kds.ts'),
+  ]);
+  const clock = patientClock;
+  const source = await openVendorServices(configuration);
+  const folder = cache ?? `${stateFolder}/collateral`;
+  const fetched = cachedCollateral({ source, clock, folder, isImmutable });
+  return newestOf(firstOf(...offline, nothing), fetched, { clock, isImmutable });
+}
+
+/** The services of Intel and AMD, or those that stand in their place here; nothing is kept. */
+export async function openVendorServices({
+  collateral: { pccs, kds },
+}: BrokerConfiguration): Promise<CollateralSource> {
+  const [{ firstOf }, { intelService }, { amdService }] = await Promise.all([
+    import('./collateral/offline-bundle.ts'),
     import('./collateral/intel-pcs.ts'),
     import('./collateral/amd-kds.ts'),
   ]);
   const clock = patientClock;
-  const intel = intelService({ clock, ...(pccs === undefined ? {} : { baseUrl: pccs }) });
-  const source = firstOf(intel, amdService({ clock }), nothing);
-  const folder = cache ?? `${stateFolder}/collateral`;
-  const isImmutable = isImmutableAmdCollateral;
-  const fetched = cachedCollateral({ source, clock, folder, isImmutable });
-  return newestOf(firstOf(...offline, nothing), fetched, { clock, isImmutable });
+  const intel = intelService({ clock, ...placeOf('collateral.pccs', pccs) });
+  return firstOf(intel, amdService({ clock, ...placeOf('collateral.kds', kds) }), nothing);
+}
+
+type Service = BrokerConfiguration['collateral']['pccs'];
+
+function placeOf(field: string, service: Service): { readonly baseUrl?: string; readonly ca?: string } {
+  if (service === undefined) return {};
+  if (service.ca === undefined) return { baseUrl: service.url };
+  const ca = readPrivateFile(service.ca);
+  if (ca?.includes('BEGIN CERTIFICATE') === true) return { baseUrl: service.url, ca };
+  const what = ca === undefined ? 'there is no such file' : 'it holds no certificate in PEM';
+  throw new CaissonError('invalid', 'configuration-invalid', `${field}.ca ${service.ca} cannot be used: ${what}`, {
+    details: { file: service.ca },
+  });
 }
 
 const nothing: CollateralSource = {
