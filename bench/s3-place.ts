@@ -113,7 +113,7 @@ export class S3Place {
   }
 }
 
-/** The same exchange over the same connections as the store's, with nothing around it. */
+/** The same exchange as the store's with nothing around it, by node:http alone, as a plain program would make it. */
 export class PlainClient {
   readonly #client: S3Client;
 
@@ -123,7 +123,7 @@ export class PlainClient {
     const { profile, region } = location;
     this.#client = new S3Client({
       location,
-      transport: new HttpTransport({ endpoint: location.endpoint }),
+      transport: new HttpTransport({ endpoint: location.endpoint, isDirect: false }),
       credentials: new CredentialChain({ environment: serverKeys, profile, region, clock }),
       clock,
       random: systemRandom,
@@ -146,9 +146,9 @@ export class PlainClient {
     await inParallel(bytes, async (name, length) => {
       const target = new Uint8Array(length);
       let done = 0;
-      await this.#client.getRange(name, 0, length, (chunk) => {
-        target.set(chunk, done);
-        done += chunk.length;
+      await this.#client.getRange(name, 0, length, {
+        room: () => target.subarray(done),
+        landed: (count) => void (done += count),
       });
       if (done !== length) throw new Error(`${done} of ${length} bytes came back`);
     });

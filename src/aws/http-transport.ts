@@ -9,7 +9,10 @@ import http from 'node:http';
 import https from 'node:https';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { CaissonError, messageOf } from '../lib/errors.ts';
-import { s3IdleMillisecondsMax, s3SocketsMax } from '../lib/limits.ts';
+import { s3DirectBytesMin, s3IdleMillisecondsMax, s3SocketsMax } from '../lib/limits.ts';
+import type { AnswerHead } from './answer-head.ts';
+import { DirectAnswers } from './direct-answers.ts';
+import type { Landing } from './direct-answers.ts';
 
 export interface TransportOptions {
   readonly endpoint: URL;
@@ -18,6 +21,8 @@ export interface TransportOptions {
   /** By the names of the usual variables: HTTPS_PROXY, HTTP_PROXY, NO_PROXY. */
   readonly proxies?: Readonly<Record<string, string>>;
   readonly idleMilliseconds?: number;
+  /** False: everything by node:http. */
+  readonly isDirect?: boolean;
 }
 
 /** The body of a request; `pieces` may be asked for again when the request is. A piece is not touched after it was given. */
@@ -35,7 +40,13 @@ export interface Exchange {
   /** What is kept of the answer's body; a longer one is an error, and is not read further. */
   readonly answerBytesMax: number;
   /** Takes the body of an answer with status 200 or 206 as it comes, instead. */
-  readonly sink?: (answer: Omit<Answer, 'body'>) => (chunk: Uint8Array) => void;
+  readonly sink?: BodySink;
+}
+
+export interface BodySink {
+  /** Throws where the answer is not the one that was asked for. */
+  check(answer: Omit<Answer, 'body'>): void;
+  readonly landing: Landing;
 }
 
 export interface Answer {
@@ -49,8 +60,18 @@ export class HttpTransport {
   readonly #agent: http.Agent;
   readonly #idleMilliseconds: number;
   readonly #request: typeof http.request;
+  /** Undefined where a proxy lies between, or may. */
+  readonly #direct: DirectAnswers | undefined;
 
-  constructor({ endpoint, authorities, proxies, idleMilliseconds = s3IdleMillisecondsMax }: TransportOptions) {
+  constructor({
+    endpoint,
+    authorities,
+    proxies,
+    idleMilliseconds = s3IdleMillisecondsMax,
+    isDirect = true,
+  }: TransportOptions) {
+    if (isDirect && proxies === undefined)
+      this.#direct = new DirectAnswers({ endpoint, authorities, idleMilliseconds });
     this.#endpoint = endpoint;
     this.#idleMilliseconds = idleMilliseconds;
     const isTls = endpoint.protocol === 'https:';
@@ -67,7 +88,11 @@ export class HttpTransport {
   }
 
   async exchange(exchange: Exchange): Promise<Answer> {
-    const { method, path, headers, payload } = exchange;
+    const { method, path, headers, payload, sink } = exchange;
+    if (this.#direct !== undefined && sink !== undefined && sink.landing.room().length >= s3DirectBytesMin) {
+      const head = await this.#directly(this.#direct, exchange, sink);
+      if (head !== undefined) return { ...head, body: new Uint8Array(0) };
+    }
     const request = this.#request({
       method,
       path,
@@ -85,7 +110,16 @@ export class HttpTransport {
     }
   }
 
+  async #directly(direct: DirectAnswers, { path, headers }: Exchange, sink: BodySink): Promise<AnswerHead | undefined> {
+    try {
+      return await direct.get({ path, headers, landing: sink.landing, check: (head) => sink.check(head) });
+    } catch (error) {
+      throw error instanceof CaissonError ? error : this.#unreachable(error);
+    }
+  }
+
   close(): void {
+    this.#direct?.close();
     this.#agent.destroy();
   }
 
@@ -136,14 +170,15 @@ function receive(response: IncomingMessage, { sink, answerBytesMax, method }: Ex
   const { headers } = response;
   const isWanted = status === 200 || status === 206;
   return new Promise((resolve, reject) => {
-    const take = isWanted && sink !== undefined ? sink({ status, headers }) : undefined;
+    const landing = isWanted ? sink?.landing : undefined;
+    if (isWanted) sink?.check({ status, headers });
     const chunks: Uint8Array[] = [];
     let length = 0;
     const announced = method === 'HEAD' ? 0 : Number(headers['content-length'] ?? 0);
-    if (take === undefined && isWanted && announced > answerBytesMax) throw tooLong(announced, answerBytesMax);
+    if (landing === undefined && isWanted && announced > answerBytesMax) throw tooLong(announced, answerBytesMax);
     const accept = (chunk: Uint8Array): void => {
       length += chunk.length;
-      if (take !== undefined) return take(chunk);
+      if (landing !== undefined) return land(chunk, landing);
       if (length <= answerBytesMax) return void chunks.push(chunk);
       if (isWanted) throw tooLong(length, answerBytesMax);
       // Enough of a refusal: the rest is not waited for.
@@ -161,6 +196,12 @@ function receive(response: IncomingMessage, { sink, answerBytesMax, method }: Ex
     response.on('error', reject);
     response.on('end', () => resolve({ status, headers, body: joined(chunks) }));
   });
+}
+
+function land(chunk: Uint8Array, landing: Landing): void {
+  const room = landing.room();
+  room.set(chunk.subarray(0, room.length));
+  landing.landed(chunk.length);
 }
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {

@@ -112,6 +112,12 @@ export const storeFolderAttemptsMax = 8;
 
 /** Connections to one server; more requests wait for one of them. */
 export const s3SocketsMax = 64;
+/** Of these, connections for large answers alone; more of them go the ordinary way. */
+export const s3DirectSocketsMax = 16;
+/** Less than this is asked for the ordinary way. */
+export const s3DirectBytesMin = 64 * 1024;
+/** The status line and the headers of a large answer. */
+export const s3AnswerHeadBytesMax = 16 * 1024;
 /** A connection on which no byte moves for so long is given up; a transfer that moves is never cut. */
 export const s3IdleMillisecondsMax = 60_000;
 /** How long a server may refuse or stay silent before the caller hears of it: outages of minutes are waited out. */

@@ -55,11 +55,13 @@ class StrangeTransport {
     if (random.below(8) > 0) headers['etag'] = random.below(4) > 0 ? '"abc"' : '';
     if (random.below(2) === 0) headers['content-range'] = `bytes ${random.below(12)}-99/100`;
     if (sink === undefined || (status !== 200 && status !== 206)) return { status, headers, body };
-    const take = sink({ status, headers });
+    sink.check({ status, headers });
     for (let position = 0; position < body.length;) {
-      const length = 1 + random.below(40);
-      take(body.subarray(position, position + length));
-      position += length;
+      const piece = body.subarray(position, position + 1 + random.below(40));
+      const room = sink.landing.room();
+      room.set(piece.subarray(0, room.length));
+      sink.landing.landed(piece.length);
+      position += piece.length;
     }
     return { status, headers, body: new Uint8Array() };
   }

@@ -11,6 +11,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError } from '../../lib/errors.ts';
 import * as limits from '../../lib/limits.ts';
 import type { Random } from '../../lib/random.ts';
+import type { Landing } from '../../aws/direct-answers.ts';
 import type { Credentials, CredentialSource } from '../../aws/credential-source.ts';
 import type { Answer, Exchange, HttpTransport, Payload } from '../../aws/http-transport.ts';
 import { Closing, closed, Patience } from './patience.ts';
@@ -114,17 +115,19 @@ export class S3Client {
     return { ...foundOf(answer), size: answer.body.length, bytes: answer.body };
   }
 
-  /** One attempt: the caller knows how far it came. `sink` gets the bytes of an answer that gives the range from `from` on. */
-  async getRange(key: string, from: number, to: number, sink: (chunk: Uint8Array) => void): Promise<void> {
+  /** One attempt: the caller knows how far it came. Only an answer that gives the range from `from` on lands. */
+  async getRange(key: string, from: number, to: number, landing: Landing): Promise<void> {
     await this.once({
       method: 'GET',
       key,
       headers: { range: `bytes=${from}-${to - 1}` },
-      sink: ({ status, headers }) => {
-        const isWhole = status === 200 && from === 0;
-        const range = /^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1];
-        if (!isWhole && Number(range) !== from) throw noS3(`${key}: another range than the one asked for`);
-        return sink;
+      sink: {
+        check: ({ status, headers }) => {
+          const isWhole = status === 200 && from === 0;
+          const range = /^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1];
+          if (!isWhole && Number(range) !== from) throw noS3(`${key}: another range than the one asked for`);
+        },
+        landing,
       },
     });
   }

@@ -25,15 +25,18 @@ export class S3Reader implements ObjectReader {
     if (offset + length > this.size)
       throw shortObject(this.#key, offset, length, Math.max(0, Math.min(length, this.size - offset)));
     let done = 0;
+    const landing = {
+      room: () => target.bytes.subarray(targetOffset + done, targetOffset + length),
+      landed: (count: number) => {
+        if (count > length - done) throw noS3('more bytes than were asked for');
+        done += count;
+      },
+    };
     let patience = this.#client.patience();
     while (done < length) {
       const before = done;
       try {
-        await this.#client.getRange(this.#key, offset + done, offset + length, (chunk) => {
-          if (chunk.length > length - done) throw noS3('more bytes than were asked for');
-          target.bytes.set(chunk, targetOffset + done);
-          done += chunk.length;
-        });
+        await this.#client.getRange(this.#key, offset + done, offset + length, landing);
         if (done < length) throw shortObject(this.#key, offset, length, done);
       } catch (error) {
         if (isMissingKey(error)) throw objectMissing(this.#key, error);
