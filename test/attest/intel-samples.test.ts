@@ -199,10 +199,17 @@ test('a quote of 8000 bytes is padding after 4935', async (t) => {
   await assert.rejects(async () => await verify(input), { code: /evidence-untrusted|collateral-/ });
 });
 
-test('a debug TD says so', async (t) => {
+test('a debug TD is genuine and says so: its platform is the one of the lists of 2023', async (t) => {
   if (!requireSamples(t)) return;
   const quote = sample('intel/trustee/tdx_quote_4.dat');
   assert.equal(parseTdxQuote(quote).report.tdAttributes[0]! & 1, 1);
+  const input = go(Date.UTC(2023, 6, 1), 'sample_tcbInfo_response', '50806f000000', quote);
+  const { claims } = await verify(input);
+  assert.equal(claims.get('debug'), true);
+  // Without the flag it is another report, which nobody signed.
+  const place = 48 + 120;
+  assert.equal(quote[place], 1);
+  await refuses({ ...input, quote: changed(quote, place) }, 'quote-signature', 'evidence-untrusted');
 });
 
 for (const [technology, now] of [

@@ -1,6 +1,6 @@
 /** TPM structures: real ones of a TPM decode and encode to the same bytes; every bound refuses. */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, createPublicKey, sign, constants } from 'node:crypto';
+import { generateKeyPairSync, createPublicKey, sign, verify, constants } from 'node:crypto';
 import { test } from 'node:test';
 import { isCaissonError } from '../../lib/errors.ts';
 import { requireSamples, sample, sampleText } from '../../../test/support/evidence-samples.ts';
@@ -291,3 +291,34 @@ test('structures of a TPM: quotes, signatures, keys and names', (t) => {
   assert.equal(counter.attested.type, 'nv-certify');
   assert.equal(parsePublic(sample('tpm/swtpm/ek.pub')).object.type, 'rsa');
 });
+
+test('a signature in another form than a TPM’s is refused, though it holds', (t) => {
+  if (!requireSamples(t)) return;
+  for (const kind of ['ecc', 'rsa']) {
+    const message = sample(`tpm-swtpm/quote-${kind}-plain.msg`);
+    const plain = sample(`tpm-swtpm/quote-${kind}-plain.sig`);
+    const key = createPublicKey(sampleText(`tpm-swtpm/ak-${kind}.pem`));
+    assert.deepEqual(parseAttest(message).extraData, sample('tpm-swtpm/nonce.bin'));
+    assert.equal(verify('sha256', message, key, plain), true);
+    assert.throws(() => parseSignature(plain), { code: 'evidence-invalid' });
+    // What the plain form leaves out is put back: the same signature is good.
+    const signature = parseSignature(kind === 'rsa' ? rsaSignature(plain) : ecdsaSignature(plain));
+    assert.equal(verifySignature(key, message, signature), true);
+    assert.equal(verifySignature(key, sample(`tpm-swtpm/quote-${kind}.msg`), signature), false);
+  }
+});
+
+function rsaSignature(plain: Uint8Array): Uint8Array {
+  return new TpmWriter().u16(Algorithm.rsaSsa).u16(Algorithm.sha256).sized(plain).finish();
+}
+
+/** DER of two numbers below 2 ** 256, each with a zero before it where it would be negative. */
+function ecdsaSignature(plain: Uint8Array): Uint8Array {
+  const r = plain.subarray(4, 4 + plain[3]!);
+  const s = plain.subarray(4 + r.length + 2);
+  const writer = new TpmWriter().u16(Algorithm.ecdsa).u16(Algorithm.sha256);
+  return writer
+    .sized(r.subarray(r.length - 32))
+    .sized(s.subarray(s.length - 32))
+    .finish();
+}

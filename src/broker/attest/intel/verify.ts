@@ -107,7 +107,7 @@ function checkRevocation({ pck, intermediate }: PckChain, { rootCrl, pckCrl }: I
   if (isRevoked(pckCrl, pck)) throw untrusted(origin, 'pck-revoked', 'a PCK certificate has been revoked');
 }
 
-function checkQeReport({ qeReport, ...quote }: IntelQuote, pck: KeyObject): void {
+export function checkQeReport({ qeReport, ...quote }: IntelQuote, pck: KeyObject): void {
   if (!isSigned(qeReport.bytes, quote.qeReportSignature, pck))
     throw untrusted('evidence', 'qe-report-signature', 'the signature of the quoting enclave report does not hold');
   const digest = createHash('sha256').update(quote.attestationKey).update(quote.qeAuthentication).digest();
@@ -116,7 +116,7 @@ function checkQeReport({ qeReport, ...quote }: IntelQuote, pck: KeyObject): void
     throw untrusted('evidence', 'attestation-key', 'the quoting enclave vouches for another attestation key');
 }
 
-function checkQeIdentity(report: EnclaveReport, identity: QeIdentity, technology: 'sgx' | 'tdx'): void {
+export function checkQeIdentity(report: EnclaveReport, identity: QeIdentity, technology: 'sgx' | 'tdx'): void {
   if (identity.id !== (technology === 'sgx' ? 'QE' : 'TD_QE'))
     throw untrusted('collateral', 'qe-identity-id', 'a QE identity is of another quoting enclave');
   const mismatch = (field: string): Error =>
@@ -131,7 +131,7 @@ function checkQeIdentity(report: EnclaveReport, identity: QeIdentity, technology
   if (report.isvProductId !== identity.isvProductId) throw mismatch('isv-prod-id');
 }
 
-function checkQuoteSignature({ attestationKey, signedBytes, signature }: IntelQuote): void {
+export function checkQuoteSignature({ attestationKey, signedBytes, signature }: IntelQuote): void {
   if (!isSigned(signedBytes, signature, pointKey(attestationKey)))
     throw untrusted('evidence', 'quote-signature', 'the signature of a quote does not hold');
 }

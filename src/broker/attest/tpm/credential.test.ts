@@ -1,6 +1,6 @@
 /** Credentials open for the right TPM and the right key alone; what TPM2_ActivateCredential does is written out in the test's support. */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { activateCredential, fakeTpmEvidence, keyPair } from '../../../../test/support/fake-tpm-evidence.ts';
 import { requireSamples, sample, sampleText } from '../../../../test/support/evidence-samples.ts';
@@ -81,3 +81,26 @@ test('keys of a request: a certificate, SPKI or TPM2B_PUBLIC give the same endor
   assert.deepEqual(keys.akName, sample('tpm/swtpm/ak.name'));
   assert.ok(sampleText('tpm/swtpm/issuercert.pem').includes('BEGIN CERTIFICATE'));
 });
+
+/** The magic number and version of tpm2-tools' file; then a TPM2B_ID_OBJECT and a TPM2B_ENCRYPTED_SECRET. */
+const toolHeader = Uint8Array.of(0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1);
+
+for (const kind of ['tpm-swtpm/cred-ecc', 'tpm-swtpm/cred-rsa', 'tpm/swtpm/cred'])
+  test(`a credential of ours has the form of ${kind}, which a TPM opened`, (t) => {
+    if (!requireSamples(t)) return;
+    const theirs = sample(`${kind}.blob`);
+    assert.deepEqual(theirs.subarray(0, toolHeader.length), toolHeader);
+    const isOld = kind.startsWith('tpm/');
+    const key = isOld
+      ? new X509Certificate(sample('tpm/swtpm/ekcert.der')).publicKey
+      : createPublicKey(sampleText('tpm-swtpm/ek.pem'));
+    const name = sample(isOld ? 'tpm/swtpm/ak.name' : `${kind.replace('cred', 'ak')}.name`);
+    const content = sample(isOld ? 'tpm/swtpm/cred.in' : 'tpm-swtpm/cred.secret');
+    const { blob, secret: encrypted } = makeCredential(key, name, content);
+    assert.equal(theirs.length, toolHeader.length + blob.length + encrypted.length);
+    // The sizes of the whole, of the integrity value in it, and of the encrypted secret.
+    const sizes = (at: number, bytes: Uint8Array): Uint8Array => bytes.subarray(at, at + 2);
+    const [ourParts, theirParts] = [Uint8Array.from([...blob, ...encrypted]), theirs.subarray(toolHeader.length)];
+    for (const at of [0, 2, blob.length]) assert.deepEqual(sizes(at, theirParts), sizes(at, ourParts), String(at));
+    assert.notDeepEqual(theirParts, ourParts);
+  });

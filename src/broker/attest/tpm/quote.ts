@@ -61,7 +61,11 @@ export interface CertifiedCounter {
 
 const counterBytes = 8;
 
-/** A number that never goes back, whoever holds the disk: an NV counter (spec/attestation-tpm.md, "NV certify"). */
+/**
+ * A number that never goes back, whoever holds the disk: an NV counter (spec/attestation-tpm.md, "NV certify"). No policy asks for it.
+ * A key of the broker goes with an anchor at the broker, which knows the newest state itself; a counter says only how often something
+ * advanced. It is for who has no such anchor and enrolled an index with its name, such as an auditor of a machine with `--anchor tpm`.
+ */
 export function verifyNvCertify(
   { attest: bytes, signature }: { readonly attest: Uint8Array; readonly signature: Uint8Array },
   { key, nonce, indexName }: NvCertifyExpectation,
