@@ -55,6 +55,8 @@ export const capabilityGrant = z.strictObject({
   notBefore: byteCount,
   expiresAt: byteCount,
   holder: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Of a snapshot instead of the volume itself. */
+  snapshot: volumeId.optional(),
 });
 
 export const keySlot = z.object({ slot: z.number().int(), kind: keyKind, description: z.string() });
@@ -276,6 +278,8 @@ export const fillReport = z.object({
   digest: z.enum(['plain', 'sparse']),
   sha256: z.string(),
   seconds: z.number(),
+  /** What a command that was killed had left under this name, and was removed first. */
+  clearedObjects: z.number().optional(),
 });
 
 export const exportReport = z.object({

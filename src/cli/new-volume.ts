@@ -1,10 +1,12 @@
 /** What the commands that make a volume share: its name, its store, its key. */
 import { resolve } from 'node:path';
 import type { OperationRequest, Operations } from '../admin/operations.ts';
+import type { FillAnswer } from '../admin/schema.ts';
 import { CaissonError } from '../lib/errors.ts';
 import type { CommandOptions } from './command.ts';
 import { keyFromOptions, newKey, textOption } from './keys.ts';
 import type { GivenKey } from './keys.ts';
+import type { Output } from './output.ts';
 
 export type NewVolume = Omit<OperationRequest<'createVolume'>, 'size'>;
 
@@ -48,4 +50,10 @@ async function keyFor(protection: string, name: string, options: CommandOptions,
 /** A path is relative to where the command was typed, whoever carries it out. */
 export function absoluteStore(store: string): string {
   return /^[A-Za-z][A-Za-z0-9+.-]*:/.test(store) ? store : resolve(store);
+}
+
+/** Whoever repeats a command that was killed learns that it began anew. */
+export function noteCleared(output: Output, name: string, { clearedObjects = 0 }: FillAnswer): void {
+  if (clearedObjects > 0)
+    output.note(`removed ${clearedObjects} objects that an earlier try at ${name} had left, and began anew`);
 }

@@ -194,7 +194,7 @@ async function removeVolume(
   volumes: VolumeAccess,
   request: OperationRequest<'removeVolume'>,
 ): Promise<OperationResponse<'removeVolume'>> {
-  const { parts, names, log } = context;
+  const { names } = context;
   const { name, aliasOnly } = request;
   const entry = names.findAny(name);
   volumes.refuseHeld(name, 'removed');
@@ -203,13 +203,28 @@ async function removeVolume(
     await names.remove(name);
     return { removedObjects: 0 };
   }
-  const opened = await parts.openEnvironment(entry.store, { create: false, log });
-  const removed = await closing(
+  const removed = await removeFromStore(context, name, entry);
+  await names.remove(name);
+  return removed;
+}
+
+async function removeFromStore(
+  context: OperationsContext,
+  name: string,
+  entry: VolumeEntry,
+): Promise<OperationResponse<'removeVolume'>> {
+  let opened: OpenEnvironment;
+  try {
+    opened = await context.parts.openEnvironment(entry.store, { create: false, log: context.log });
+  } catch (error) {
+    // With the store went all that an import that broke off had written.
+    if (entry.unfinished === true && isCaissonError(error, 'store-missing')) return { removedObjects: 0 };
+    throw error;
+  }
+  return closing(
     () => opened.close(),
     () => removeObjects(context, opened, name, entry),
   );
-  await names.remove(name);
-  return removed;
 }
 
 async function removeObjects(

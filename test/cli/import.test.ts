@@ -178,12 +178,55 @@ test('an import that is stopped is undone; one that is killed is cleared by the 
   const adopted = await home.error(['volume', 'adopt', 'other', '--store', home.store]);
   assert.equal(adopted.code, 'volume-missing', 'half a volume is no volume');
   assert.notEqual(objectsIn(home.store).length, 0);
-  await home.json(import_, 'whole this time');
+  const again = await home.run(['-o', 'json', ...import_], 'whole this time');
+  assert.equal(again.code, 0, again.stderr);
+  assert.notEqual((JSON.parse(again.stdout) as { clearedObjects?: number }).clearedObjects ?? 0, 0);
   assert.equal(await stateOf(home, 'data'), 'closed');
   const verified = (await home.json(['volume', 'verify', 'data'])) as unknown as { orphans: string[] };
   assert.deepEqual(verified.orphans, []);
   const store = fs.readdirSync(home.store).filter((entry) => /^[0-9a-f]{32}$/.test(entry));
   assert.ok(store.length <= 3 && objectsIn(home.store).length <= 8, objectsIn(home.store).join('\n'));
+});
+
+test('an import that is stopped before it read anything is undone as well', async (context) => {
+  const home = new Home(context);
+  const import_ = ['volume', 'import', 'data', '--from', '-', '--store', home.store, '--key-file', home.keyFile()];
+  const child = home.spawnOpen(import_);
+  const exit = new Promise((resolve) => child.once('close', resolve));
+  // Asking the command for the state would take longer than the volume takes to open.
+  await until(async () => hasUnfinishedName(home), 1);
+  child.kill('SIGINT');
+  assert.equal(await exit, 130);
+  await assertNothingLeft(home, 'data');
+});
+
+test('an import that was killed after its last step left a whole volume', async (context) => {
+  const home = new Home(context);
+  const { file } = sparseImage(home, 'disk.img');
+  const import_ = ['volume', 'import', 'data', '--from', file, '--store', home.store, '--key-file', home.keyFile()];
+  await home.json(import_);
+  const names = namesFile(home);
+  fs.writeFileSync(names, fs.readFileSync(names, 'utf8').replace('"volumeId"', '"unfinished": true, "volumeId"'));
+  assert.equal(await stateOf(home, 'data'), 'unfinished');
+  const refused = await home.error(import_);
+  assert.equal(refused.code, 'name-exists');
+  assert.match(refused.message, /whole/);
+  assert.equal(await stateOf(home, 'data'), 'closed');
+  await home.json(['volume', 'verify', 'data']);
+});
+
+test('an unfinished import whose store is gone can be removed by its name', async (context) => {
+  const home = new Home(context);
+  const import_ = ['volume', 'import', 'data', '--from', '-', '--store', home.store, '--key-file', home.keyFile()];
+  const child = home.spawnOpen(import_);
+  const exit = new Promise((resolve) => child.once('close', resolve));
+  await until(async () => hasUnfinishedName(home));
+  child.kill('SIGKILL');
+  await exit;
+  fs.rmSync(home.store, { recursive: true });
+  const removed = await home.run(['volume', 'rm', 'data', '--yes']);
+  assert.equal(removed.code, 0, removed.stderr);
+  await assertNothingLeft(home, 'data');
 });
 
 test('an unfinished import can be removed by its name', async (context) => {
@@ -391,10 +434,18 @@ async function stateOf(home: Home, name: string): Promise<string | undefined> {
   return volume.unfinished === true ? 'unfinished' : volume.open ? 'open' : 'closed';
 }
 
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+function namesFile(home: Home): string {
+  return home.path('.config', 'caisson', 'volumes.json');
+}
+
+function hasUnfinishedName(home: Home): boolean {
+  return fs.existsSync(namesFile(home)) && fs.readFileSync(namesFile(home), 'utf8').includes('"unfinished"');
+}
+
+async function until(isSo: () => Promise<boolean>, pauseMilliseconds = 20): Promise<void> {
+  for (let attempt = 0; attempt * pauseMilliseconds < 20_000; attempt++) {
     if (await isSo()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, pauseMilliseconds));
   }
   throw new Error('it did not happen');
 }

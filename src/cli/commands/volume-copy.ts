@@ -4,7 +4,7 @@ import { formatBytes } from '../../lib/sizes.ts';
 import type { RunCommand } from '../command.ts';
 import { unlockingKey, withKeyWhenNeeded } from '../keys.ts';
 import { longWork } from '../long-work.ts';
-import { newVolume } from '../new-volume.ts';
+import { newVolume, noteCleared } from '../new-volume.ts';
 import { operationsFor } from '../reach.ts';
 
 export const run: RunCommand = async (context, [source = '', name = ''], options) => {
@@ -18,6 +18,7 @@ export const run: RunCommand = async (context, [source = '', name = ''], options
       operations.copyVolume({ ...volume, source, sourceCredential }, onProgress, signal),
     ),
   );
+  noteCleared(context.output, name, report);
   context.output.result(
     report,
     () =>

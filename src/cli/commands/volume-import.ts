@@ -8,7 +8,7 @@ import { formatBytes, parseVolumeSize } from '../../lib/sizes.ts';
 import type { CommandOptions, RunCommand } from '../command.ts';
 import { luksPassphrase, textOption } from '../keys.ts';
 import { longWork } from '../long-work.ts';
-import { newVolume } from '../new-volume.ts';
+import { newVolume, noteCleared } from '../new-volume.ts';
 
 export const run: RunCommand = async (context, [name = ''], options) => {
   checkName(name);
@@ -20,6 +20,7 @@ export const run: RunCommand = async (context, [name = ''], options) => {
     operations.importVolume({ ...volume, ...request, ...(luks === undefined ? {} : { luks }) }, onProgress, signal),
   );
   const { sourceBytes, paddedBytes, writtenBytes, digest, sha256 } = report;
+  noteCleared(context.output, name, report);
   if (paddedBytes > 0)
     context.output.note(`${name} ends with ${paddedBytes} bytes of zeroes that the source does not have`);
   context.output.result(

@@ -2,12 +2,17 @@
  * Makes a new volume with content: an import or a copy. Until the content is proved the volume has no head,
  * so it does not exist for anybody, and its name says `unfinished`; an interruption therefore leaves nothing
  * that could be taken for a volume, and the same command, or `volume rm`, clears what it left.
+ *
+ * Invariant: head and name become whole under the writer lock, so that nobody who clears what broke off can clear
+ * a volume between its check and its head.
  */
 import type { OperationRequest } from '../../admin/operations.ts';
 import type { FillAnswer } from '../../admin/schema.ts';
 import type { FillReport } from '../../backup/fill.ts';
 import { WithheldHeadStore } from '../../backup/withheld-head.ts';
-import { CaissonError, isCaissonError } from '../../lib/errors.ts';
+import { CaissonError, isCaissonError, messageOf } from '../../lib/errors.ts';
+import { headKey, volumePrefix } from '../../store/paths.ts';
+import type { Store } from '../../store/store.ts';
 import type { PublicVolumeInfo, Volume } from '../../volume/volume-types.ts';
 import { anchorChoice, anchorOfEntry } from '../anchors.ts';
 import { hintOf } from '../credentials.ts';
@@ -38,7 +43,7 @@ export async function makeFilled(
   const anchor = anchorChoice(wanted.anchor, parts, wanted.credential);
   const keySource = await parts.keySource(wanted.credential);
   const engine = await parts.engine();
-  await clearUnfinished(context, wanted.name);
+  const clearedObjects = await clearUnfinished(context, wanted.name);
   const { overwriteDevice = false } = wanted;
   const opened = await parts.openEnvironment(storeUrl, { create: true, overwriteDevice, anchor, log });
   return closing(
@@ -55,14 +60,24 @@ export async function makeFilled(
           () => volume.close(),
           () => fill(volume),
         );
-        await store.reveal();
-        await context.names.finish(wanted.name);
-        const filled = await engine.inspectVolume(opened.environment, volumeId);
+        const filled = await underLock(opened.environment.store, volumeId, async () => {
+          await store.reveal();
+          // Fails when somebody cleared the objects before the lock was taken again.
+          const inspected = await engine.inspectVolume(opened.environment, volumeId);
+          await context.names.finish(wanted.name);
+          return inspected;
+        });
         const seconds = Math.round(performance.now() - startedAt) / 1000;
-        return { volume: detailsOf(wanted.name, entry, filled, false), ...report, digest, seconds };
+        const cleared = clearedObjects === 0 ? {} : { clearedObjects };
+        return { volume: detailsOf(wanted.name, entry, filled, false), ...report, digest, seconds, ...cleared };
       });
     },
   );
+}
+
+async function underLock<Value>(store: Store, volumeId: Uint8Array, act: () => Promise<Value>): Promise<Value> {
+  const lock = await store.lock(volumePrefix(volumeId));
+  return closing(() => lock.release(), act);
 }
 
 /** The name is taken first and given back last. If what was written cannot be removed now, the name keeps leading to it. */
@@ -90,24 +105,66 @@ async function orRemove<Value>(
   try {
     return await act(entry);
   } catch (error) {
-    await remove()
-      .then(() => names.remove(name))
-      .catch(() => undefined);
+    try {
+      await remove();
+      await names.remove(name);
+    } catch (undoError) {
+      throw remainsOf(name, error, undoError);
+    }
     throw error;
   }
 }
 
-/** What an earlier try under this name left; one that is still at work holds its writer lock and is left alone. */
-async function clearUnfinished({ parts, names, log }: OperationsContext, name: string): Promise<void> {
-  if (names.list().get(name)?.unfinished !== true) return names.checkFree(name);
+/** What failed first decides, but nobody may believe that nothing is left. */
+function remainsOf(name: string, error: unknown, undoError: unknown): CaissonError {
+  const { kind, code } = error instanceof CaissonError ? error : ({ kind: 'io', code: 'store-io' } as const);
+  const message = `${messageOf(error)}; what was written could not be removed: ${messageOf(undoError)}`;
+  return new CaissonError(kind, code, message, {
+    remedy: `Remove it with "caisson volume rm ${name}", or run the same command again, which clears it first.`,
+    details: { name },
+    cause: error,
+  });
+}
+
+/**
+ * What an earlier try under this name left; one that is still at work holds its writer lock and is left alone. One that
+ * was killed after its last step, when the head was written, made a whole volume: it gets its name instead.
+ */
+async function clearUnfinished({ parts, names, log }: OperationsContext, name: string): Promise<number> {
+  if (names.list().get(name)?.unfinished !== true) {
+    names.checkFree(name);
+    return 0;
+  }
   const entry = names.findAny(name);
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(entry.store, { create: false, log });
-  await closing(
+  const removedObjects = await closing(
     () => opened.close(),
-    async () => removeRemains(engine, opened, entry, name),
+    async () => {
+      if (!(await hasHead(opened.environment.store, entry))) return removeRemains(engine, opened, entry, name);
+      await names.finish(name);
+      throw wasWhole(name);
+    },
   );
   await names.remove(name);
+  return removedObjects;
+}
+
+async function hasHead(store: Store, { volumeId }: VolumeEntry): Promise<boolean> {
+  try {
+    await store.stat(headKey(volumePrefix(bytesOfId(volumeId))));
+    return true;
+  } catch (error) {
+    if (isCaissonError(error, 'object-missing')) return false;
+    throw error;
+  }
+}
+
+function wasWhole(name: string): CaissonError {
+  return new CaissonError('invalid', 'name-exists', `${name} is whole: the command that was killed had just ended`, {
+    remedy: `Use it, or remove it with "caisson volume rm ${name}" to begin anew.`,
+    details: { name },
+  });
 }
 
 async function removeRemains(
@@ -115,11 +172,12 @@ async function removeRemains(
   opened: OpenEnvironment,
   { volumeId }: VolumeEntry,
   name: string,
-): Promise<void> {
+): Promise<number> {
   try {
-    await engine.removeVolume(opened.environment, bytesOfId(volumeId));
+    const { removedObjects } = await engine.removeVolume(opened.environment, bytesOfId(volumeId));
+    return removedObjects;
   } catch (error) {
-    if (isCaissonError(error, 'volume-missing')) return;
+    if (isCaissonError(error, 'volume-missing')) return 0;
     if (!isCaissonError(error, 'volume-open-elsewhere')) throw error;
     throw new CaissonError('fenced', 'volume-busy', `${name} is being imported right now`, {
       remedy: 'Wait for it, or stop that command.',

@@ -20,8 +20,13 @@ export class StreamContent implements ContentSource {
   constructor(stream: Readable, size: number | undefined, signal: AbortSignal | undefined, ended?: Promise<void>) {
     this.size = size;
     this.#ended = ended;
+    // Iterating listens for errors from the first read on only. One that comes before, or after the last, would be
+    // nobody's and end the process; the next read gets it all the same.
+    stream.on('error', () => undefined);
     this.#chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-    signal?.addEventListener('abort', () => stream.destroy(signal.reason as Error), { once: true });
+    const destroy = (): void => void stream.destroy(signal?.reason as Error);
+    if (signal?.aborted === true) destroy();
+    else signal?.addEventListener('abort', destroy, { once: true });
   }
 
   async nextData(offset: number): Promise<Stretch> {
