@@ -175,11 +175,12 @@ describe('the KBS protocol', () => {
       .slice(0, 2)
       .map((part) => JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>);
     assert.deepEqual([header?.['alg'], header?.['typ']], ['ES256', 'JWT']);
+    assert.equal((header?.['jwk'] as Record<string, unknown>)['alg'], 'ES256');
     assert.equal(Number(claims?.['exp']) - Number(claims?.['iat']), tokenMillisecondsMax / 1000);
     assert.equal(claims?.['eat_profile'], 'tag:github.com,2024:confidential-containers/Trustee');
     const submods = claims?.['submods'] as Record<string, Record<string, Record<string, unknown>>>;
     const evidence = submods['cpu0']?.['ear.veraison.annotated-evidence'];
-    assert.deepEqual(evidence?.['runtime_data_claims'], { nonce, 'tee-pubkey': pair.jwk });
+    assert.deepEqual(evidence?.['runtime_data_claims'], { nonce, 'tee-pubkey': pair.jwk, 'additional-evidence': '' });
   });
 
   it('takes the older sign for no devices', async () => {

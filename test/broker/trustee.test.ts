@@ -1,5 +1,6 @@
 /** The KBS protocol with what others wrote: their client at our broker, and our client at their KBS (spec/kbs.md). */
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,36 +38,63 @@ function signedDigest(sent: Record<string, unknown>): Uint8Array {
   return (evidenceFromKbs('tdx', sent).parts['quote'] ?? new Uint8Array(0)).subarray(1, 65);
 }
 
+const workloadKeys = {
+  'P-256': () => ellipticKey('P-256'),
+  'P-521': () => ellipticKey('P-521'),
+  RSA: () => generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs1', format: 'pem' }),
+};
+
+function ellipticKey(namedCurve: string): string | Buffer {
+  return generateKeyPairSync('ec', { namedCurve }).privateKey.export({ type: 'pkcs8', format: 'pem' });
+}
+
+function write(name: string, content: string | Uint8Array): string {
+  writeFileSync(join(folder, name), content);
+  return join(folder, name);
+}
+
+/** A broker with the keys `good`, which made-up evidence opens, and `strict`, which it does not. */
+async function bridgedBroker() {
+  const broker = await startTestBroker({ verifiers: new Map([['tdx', fakeTdxVerifier]]) });
+  for (const [name, level] of [
+    ['good', 7],
+    ['strict', 8],
+  ] as const) {
+    await broker.admin('policy-put', { tenant: 'acme', name, text: tdxPolicyText(name, level) });
+    await broker.admin('key-create', { tenant: 'acme', key: name, policy: name });
+  }
+  const bridge = await sampleBridge(
+    { tee: 'tdx', digest: sampleDigest, evidence: tdxEvidence },
+    async ({ method, path, headers, body }) => {
+      const asked = { method, headers: headers as Record<string, string>, ...(method === 'GET' ? {} : { body }) };
+      const answer = await broker.broker.app.request(path, asked, {});
+      return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() };
+    },
+  );
+  const close = async (): Promise<void> => {
+    bridge.close();
+    await broker.close();
+  };
+  return { broker, bridge, close };
+}
+
 describe('with programs of Trustee', () => {
   testWithTrustee('their client takes keys from our broker', ['CAISSON_KBS_CLIENT'], async (programs) => {
     const client = programs['CAISSON_KBS_CLIENT'];
-    const broker = await startTestBroker({ verifiers: new Map([['tdx', fakeTdxVerifier]]) });
-    for (const [name, level] of [
-      ['good', 7],
-      ['strict', 8],
-    ] as const) {
-      await broker.admin('policy-put', { tenant: 'acme', name, text: tdxPolicyText(name, level) });
-      await broker.admin('key-create', { tenant: 'acme', key: name, policy: name });
-    }
-    const bridge = await sampleBridge(
-      { tee: 'tdx', digest: sampleDigest, evidence: tdxEvidence },
-      async ({ method, path, headers, body }) => {
-        const asked = { method, headers: headers as Record<string, string>, ...(method === 'GET' ? {} : { body }) };
-        const answer = await broker.broker.app.request(path, asked, {});
-        return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() };
-      },
-    );
+    const { broker, bridge, close } = await bridgedBroker();
     try {
       const got = await kbsClient(client, bridge.url, 'get-resource', '--path', 'acme/volume-key/good');
       assert.equal(got.status, 0, got.stderr);
       assert.equal(Buffer.from(got.stdout.trim(), 'base64').length, 32);
-      const again = await kbsClient(client, bridge.url, 'get-resource', '--path', 'acme/volume-key/good');
-      assert.equal(again.stdout, got.stdout);
-      const token = await kbsClient(client, bridge.url, 'attest');
-      assert.equal(token.status, 0, token.stderr);
-      assert.equal(token.stdout.trim().split('.').length, 3);
-      const missing = await kbsClient(client, bridge.url, 'get-resource', '--path', 'acme/other');
-      assert.notEqual(missing.status, 0);
+      for (const [name, make] of Object.entries(workloadKeys)) {
+        const [key, token] = [write(name, make()), join(folder, `${name}.token`)];
+        const shown = await kbsClient(client, bridge.url, 'attest', '--tee-key-file', key);
+        assert.equal(shown.status, 0, shown.stderr);
+        writeFileSync(token, shown.stdout.trim());
+        const held = ['--tee-key-file', key, '--attestation-token', token];
+        const again = await kbsClient(client, bridge.url, 'get-resource', '--path', 'acme/volume-key/good', ...held);
+        assert.deepEqual([again.status, again.stdout], [0, got.stdout], `${name}: ${again.stderr}`);
+      }
       const denied = await kbsClient(client, bridge.url, 'get-resource', '--path', 'acme/volume-key/strict');
       assert.notEqual(denied.status, 0);
       const refusals = bridge.passed.filter(({ status, path }) => status !== 200 && path.endsWith('/strict'));
@@ -81,10 +109,38 @@ describe('with programs of Trustee', () => {
       assert.notEqual(ended.status, 0);
       assert.match(ended.stdout + ended.stderr, /verifies no evidence of that TEE/);
     } finally {
-      bridge.close();
-      await broker.close();
+      await close();
     }
   });
+
+  testWithTrustee(
+    'their KBS reads the tokens of our broker',
+    ['CAISSON_TRUSTEE_KBS', 'CAISSON_KBS_CLIENT'],
+    async (programs) => {
+      const client = programs['CAISSON_KBS_CLIENT'];
+      const kbs = await startTrusteeKbs(programs['CAISSON_TRUSTEE_KBS'], folder);
+      const { bridge, close } = await bridgedBroker();
+      try {
+        const secret = systemRandom.bytes(32);
+        for (const words of [
+          ['set-resource-policy', '--policy-file', write('allow.rego', allowAll)],
+          ['set-resource', '--path', 'acme/volume-key/told', '--resource-file', write('secret', secret)],
+        ]) {
+          const { status, stderr } = await kbsClient(client, kbs.origin, 'config', ...words);
+          assert.equal(status, 0, stderr);
+        }
+        const key = write('key', workloadKeys['P-256']());
+        const shown = await kbsClient(client, bridge.url, 'attest', '--tee-key-file', key);
+        const held = ['--tee-key-file', key, '--attestation-token', write('token', shown.stdout.trim())];
+        const got = await kbsClient(client, kbs.origin, 'get-resource', '--path', 'acme/volume-key/told', ...held);
+        assert.equal(got.status, 0, got.stderr);
+        assert.deepEqual(new Uint8Array(Buffer.from(got.stdout.trim(), 'base64')), secret);
+      } finally {
+        await close();
+        await kbs.stop();
+      }
+    },
+  );
 
   testWithTrustee(
     'our client takes keys from their KBS',
@@ -102,10 +158,6 @@ describe('with programs of Trustee', () => {
       const configure = async (...parameters: string[]): Promise<void> => {
         const { status, stderr } = await kbsClient(client, kbs.origin, 'config', ...parameters);
         assert.equal(status, 0, stderr);
-      };
-      const write = (name: string, content: string | Uint8Array): string => {
-        writeFileSync(join(folder, name), content);
-        return join(folder, name);
       };
       const open = (path: string) =>
         createKbsSource(parseKeyUrl(`kbs:${bridge.url}/${path}?ca-file=${tls.authority}`), context, async () =>

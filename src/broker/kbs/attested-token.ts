@@ -28,7 +28,8 @@ export class AttestedTokens {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#privateKey = privateKey;
     this.#publicKey = publicKey;
-    this.#jwk = publicKey.export({ format: 'jwk' });
+    // Without its algorithm no KBS takes the key from the header.
+    this.#jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'ES256' };
   }
 
   issue({ id, tee, verified, runtimeData }: TokenSubject, now: number): string {

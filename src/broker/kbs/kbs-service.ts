@@ -161,7 +161,11 @@ export class KbsService {
     effects.pop();
     await database.commit({ effects: [taken], entries: [entry] });
     keep(this.#attested, challenged.id, { verified, recipient, expiresAt: now + tokenMillisecondsMax });
-    return this.#tokens.issue({ id: challenged.id, tee, verified, runtimeData: request['runtime-data'] }, now);
+    const runtimeData = {
+      ...request['runtime-data'],
+      'additional-evidence': request['tee-evidence'].additional_evidence,
+    };
+    return this.#tokens.issue({ id: challenged.id, tee, verified, runtimeData }, now);
   }
 
   async resource(
