@@ -15,6 +15,12 @@ import type { CapabilityAnswers } from './capability-socket.ts';
 const question = { token: 'csncap1.x', challenge: 'ab'.repeat(16), signature: 'cd'.repeat(64) };
 const answer = { export: '0'.repeat(32), size: 4096, rights: ['read'], expiresAt: 1 };
 
+const never = (): never => assert.fail('nobody asked for this');
+const nothing: Omit<CapabilityAnswers, 'challenge' | 'open'> = {
+  ...{ 'open-snapshot': never, serve: never, snapshots: never, resize: never },
+  ...{ 'snapshot-create': never, 'snapshot-remove': never },
+};
+
 function socketOf(context: TestContext): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-parts-'));
   context.after(() => fs.rmSync(folder, { recursive: true }));
@@ -23,7 +29,7 @@ function socketOf(context: TestContext): string {
 
 async function listen(context: TestContext, open: CapabilityAnswers['open']): Promise<string> {
   const socket = socketOf(context);
-  const answers = { challenge: () => ({ challenge: 'ab' }), open };
+  const answers = { ...nothing, challenge: () => ({ challenge: 'ab' }), open };
   const server = await listenForCapabilities(socket, answers, () => undefined);
   context.after(() => server.close());
   return socket;
@@ -87,7 +93,7 @@ test('a refusal arrives as it is; what went wrong inside stays inside', async (c
 
 test('a client that never ends its request holds nothing up', async (context) => {
   const socket = socketOf(context);
-  const answers = { challenge: () => ({ challenge: 'ab' }), open: () => answer };
+  const answers = { ...nothing, challenge: () => ({ challenge: 'ab' }), open: () => answer };
   const server = await listenForCapabilities(socket, answers, () => undefined);
   const client = net.connect(socket);
   const ended = new Promise((resolve) => client.on('error', () => undefined).on('close', resolve));

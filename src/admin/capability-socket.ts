@@ -1,5 +1,5 @@
 /**
- * The socket where holders show their capabilities to a daemon (spec/capability-format.md, section 6): its two
+ * The socket where holders show their capabilities to a daemon (spec/capability-format.md, section 6): its
  * questions, as a server and as a client. What a token is worth is decided elsewhere.
  *
  * Invariants: whoever connects is not trusted: requests are bounded in size, time and number, match their schema,
@@ -23,21 +23,44 @@ const hexBytes = (bytesMax: number): z.ZodString =>
     .max(bytesMax * 2)
     .regex(/^(?:[0-9a-f]{2})+$/);
 
+const shown = {
+  token: z.string().min(1).max(4096),
+  challenge: hexBytes(1024),
+  signature: hexBytes(64),
+};
+const byteCount = z.number().int().nonnegative();
+const snapshot = z.string().min(1).max(64);
+const part = {
+  export: z.string().regex(/^[0-9a-f]{32}$/),
+  size: byteCount,
+  rights: z.array(z.string().max(32)).max(32),
+  expiresAt: z.number().int(),
+};
+const snapshotRow = {
+  id: hexBytes(16),
+  name: z.string().max(1024),
+  time: z.number(),
+  manifestNumber: byteCount,
+};
+
 const questions = {
   challenge: { request: z.strictObject({}), response: z.object({ challenge: hexBytes(1024) }) },
-  open: {
-    request: z.strictObject({
-      token: z.string().min(1).max(4096),
-      challenge: hexBytes(1024),
-      signature: hexBytes(64),
-    }),
-    response: z.object({
-      export: z.string().regex(/^[0-9a-f]{32}$/),
-      size: z.number().int().nonnegative(),
-      rights: z.array(z.string().max(32)).max(32),
-      expiresAt: z.number().int(),
-    }),
+  open: { request: z.strictObject(shown), response: z.object(part) },
+  'open-snapshot': { request: z.strictObject({ ...shown, snapshot }), response: z.object(part) },
+  serve: {
+    request: z.strictObject(shown),
+    response: z.object({ ...part, address: z.string().max(300), usesTls: z.boolean() }),
   },
+  snapshots: {
+    request: z.strictObject(shown),
+    response: z.object({ snapshots: z.array(z.object(snapshotRow)) }),
+  },
+  'snapshot-create': {
+    request: z.strictObject({ ...shown, snapshot }),
+    response: z.object({ ...snapshotRow, frozen: z.boolean() }),
+  },
+  'snapshot-remove': { request: z.strictObject({ ...shown, snapshot }), response: z.object(snapshotRow) },
+  resize: { request: z.strictObject({ ...shown, size: byteCount }), response: z.object({ size: byteCount }) },
 } as const;
 
 type Question = keyof typeof questions;
@@ -45,7 +68,9 @@ export type CapabilityRequest<Name extends Question> = z.output<(typeof question
 export type CapabilityResponse<Name extends Question> = z.output<(typeof questions)[Name]['response']>;
 
 export type CapabilityAnswers = {
-  readonly [Name in Question]: (request: CapabilityRequest<Name>) => CapabilityResponse<Name>;
+  readonly [Name in Question]: (
+    request: CapabilityRequest<Name>,
+  ) => CapabilityResponse<Name> | Promise<CapabilityResponse<Name>>;
 };
 
 export async function listenForCapabilities(
@@ -79,7 +104,7 @@ function createApp(answers: CapabilityAnswers, onError: (error: unknown) => void
   for (const name of Object.keys(questions) as Question[]) {
     app.post(`/v1/${name}`, async (context) => {
       const request = parseRequest(name, await context.req.text());
-      return Response.json((answers[name] as (request: unknown) => unknown)(request));
+      return Response.json(await (answers[name] as (request: unknown) => unknown)(request));
     });
   }
   app.notFound(() => failed(new CaissonError('invalid', 'unsupported', 'this socket knows no such question')));

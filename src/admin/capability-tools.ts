@@ -10,6 +10,8 @@ export interface CapabilityBounds {
   readonly rights?: readonly string[];
   readonly notBefore?: number;
   readonly expiresAt?: number;
+  /** The id of a snapshot: 32 hex digits. */
+  readonly snapshot?: string;
 }
 
 export interface CapabilityGrantAnswer {
@@ -19,6 +21,7 @@ export interface CapabilityGrantAnswer {
   readonly notBefore: number;
   readonly expiresAt: number;
   readonly holder: string; // 64 hex digits
+  readonly snapshot: string | null; // its id; null: the volume itself
 }
 
 export interface CapabilityAnswer {
@@ -38,6 +41,25 @@ export interface OpenedCapability {
   readonly expiresAt: number;
 }
 
+/** As `OpenedCapability`, to other machines. */
+export interface ServedCapability extends Omit<OpenedCapability, 'socket'> {
+  readonly address: string;
+}
+
+export interface CapabilitySnapshot {
+  readonly id: string;
+  readonly name: string;
+  readonly time: number;
+  readonly manifestNumber: number;
+}
+
+/** What is shown, by whom, and where. */
+export interface Showing {
+  readonly file: string;
+  readonly holderKeyFile: string;
+  readonly socket: string;
+}
+
 export interface CapabilityTools {
   generateKey(file: string): { readonly path: string; readonly publicKey: string };
   /** The public key that `text` is, or that the file after an `@` holds; 64 hex digits. */
@@ -52,5 +74,12 @@ export interface CapabilityTools {
     bounds: CapabilityBounds,
     to: string,
   ): CapabilityAnswer;
-  open(file: string, holderKeyFile: string, socket: string): Promise<OpenedCapability>;
+  /** Of a snapshot where its name or id is given. */
+  open(showing: Showing, snapshot?: string): Promise<OpenedCapability>;
+  serve(showing: Showing): Promise<ServedCapability>;
+  snapshots(showing: Showing): Promise<{ readonly snapshots: readonly CapabilitySnapshot[] }>;
+  createSnapshot(showing: Showing, snapshot: string): Promise<CapabilitySnapshot & { readonly frozen: boolean }>;
+  removeSnapshot(showing: Showing, snapshot: string): Promise<CapabilitySnapshot>;
+  /** `size` of the part, which ends where the volume does. */
+  resize(showing: Showing, size: number): Promise<{ readonly size: number }>;
 }

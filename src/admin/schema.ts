@@ -371,7 +371,11 @@ export const operationSchemas = {
   revokeCapabilities: {
     request: z.strictObject({ name }),
     /** `ended`: exports that a daemon had opened for tokens that hold no longer. */
-    response: z.object({ name, volumeId, epoch: z.number(), ended: z.number() }),
+    response: z.object({
+      ...{ name, volumeId, epoch: z.number(), ended: z.number() },
+      /** Where a broker keeps the epoch: whether it has heard of it. */
+      brokerTold: z.boolean().optional(),
+    }),
     remote: true,
     progress: false,
   },

@@ -17,8 +17,15 @@ const boundOptions: readonly OptionSpec[] = [
   { flags: '--base <size>', description: 'where the part begins in the volume; a multiple of 4096' },
   { flags: '--length <size>', description: 'how long the part is; a multiple of 4096' },
   { flags: '--rights <list>', description: 'of read,write,trim,snapshot,resize,export,delegate' },
+  { flags: '--of-snapshot <id>', description: 'of a snapshot instead of the volume itself; it can only be read' },
   { flags: '--not-before <date>', description: 'when it begins to hold, such as 2027-01-31 or 2027-01-31T08:00:00Z' },
 ];
+const socket: OptionSpec = {
+  flags: '--socket <path>',
+  description: 'the capability socket of the daemon',
+  isRequired: true,
+};
+const snapshotArgument: ArgumentSpec = { form: '<snapshot>', description: 'the name of the snapshot, or its id' };
 const expires = '--expires <when>';
 const until = 'when it ends: 90m, 12h or 7d from now, or a date';
 
@@ -93,9 +100,51 @@ const holderCommands: readonly CommandSpec[] = [
     arguments: [token],
     options: [
       holderKey,
-      { flags: '--socket <path>', description: 'the capability socket of the daemon', isRequired: true },
+      socket,
+      { flags: '--snapshot <snapshot>', description: 'the part as it was in this snapshot; takes read and snapshot' },
+      { flags: '--tcp', description: 'serve the part to other machines, too; takes export' },
     ],
     examples: ['caisson capability open app.capability --holder-key app.key --socket /run/parts/capability.sock'],
     load: () => import('./commands/capability-open.ts'),
+  },
+  {
+    path: 'capability snapshot-ls',
+    summary: 'list the snapshots of the volume of a capability',
+    arguments: [token],
+    options: [holderKey, socket],
+    examples: [
+      'caisson capability snapshot-ls app.capability --holder-key app.key --socket /run/parts/capability.sock',
+    ],
+    load: () => import('./commands/capability-snapshot-ls.ts'),
+  },
+  {
+    path: 'capability snapshot-create',
+    summary: 'take a snapshot of the volume of a capability',
+    arguments: [token, snapshotArgument],
+    options: [holderKey, socket],
+    examples: [
+      'caisson capability snapshot-create app.capability monday --holder-key app.key --socket /run/parts/capability.sock',
+    ],
+    load: () => import('./commands/capability-snapshot-create.ts'),
+  },
+  {
+    path: 'capability snapshot-rm',
+    summary: 'remove a snapshot of the volume of a capability',
+    arguments: [token, snapshotArgument],
+    options: [holderKey, socket],
+    examples: [
+      'caisson capability snapshot-rm app.capability monday --holder-key app.key --socket /run/parts/capability.sock',
+    ],
+    load: () => import('./commands/capability-snapshot-rm.ts'),
+  },
+  {
+    path: 'capability resize',
+    summary: 'grow or shrink the volume of a capability at its end',
+    arguments: [token],
+    options: [holderKey, socket, { flags: '--size <size>', description: 'the new size of the part', isRequired: true }],
+    examples: [
+      'caisson capability resize app.capability --size 20G --holder-key app.key --socket /run/parts/capability.sock',
+    ],
+    load: () => import('./commands/capability-resize.ts'),
   },
 ];

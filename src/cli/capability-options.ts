@@ -1,10 +1,11 @@
 /** Bounds of a capability as options: sizes, rights, moments. What may be granted is for whoever signs. */
-import type { CapabilityBounds, CapabilityAnswer } from '../admin/capability-tools.ts';
+import { resolve } from 'node:path';
+import type { CapabilityAnswer, CapabilityBounds, CapabilitySnapshot, Showing } from '../admin/capability-tools.ts';
 import { CaissonError } from '../lib/errors.ts';
 import { formatBytes, parseBytes } from '../lib/sizes.ts';
 import type { CommandOptions } from './command.ts';
 import { textOption } from './keys.ts';
-import { table } from './output.ts';
+import { printable, table } from './output.ts';
 
 export const capabilityRightNames = ['read', 'write', 'trim', 'snapshot', 'resize', 'export', 'delegate'] as const;
 export type CapabilityRightName = (typeof capabilityRightNames)[number];
@@ -21,12 +22,32 @@ export function boundsOf(options: CommandOptions, now: number): GivenBounds {
   const rights = textOption(options, 'rights');
   const notBefore = textOption(options, 'notBefore');
   const expires = textOption(options, 'expires');
+  const snapshot = textOption(options, 'ofSnapshot');
   return {
     ...(base === undefined ? {} : { base: parseBytes(base) }),
     ...(length === undefined ? {} : { length: lengthOf(length) }),
     ...(rights === undefined ? {} : { rights: rightsOf(rights) }),
     ...(notBefore === undefined ? {} : { notBefore: momentOf(notBefore, '--not-before', now) }),
+    ...(snapshot === undefined ? {} : { snapshot: snapshotIdOf(snapshot) }),
     ...(expires === undefined ? {} : { expiresAt: momentOf(expires, '--expires', now) }),
+  };
+}
+
+/** A name could lead to another snapshot tomorrow. */
+function snapshotIdOf(text: string): string {
+  if (/^[0-9a-f]{32}$/.test(text)) return text;
+  throw argumentInvalid(
+    `--of-snapshot: ${JSON.stringify(text.substring(0, 40))} is no id of a snapshot`,
+    'Give the id of 32 hexadecimal digits that "caisson snapshot ls" shows.',
+  );
+}
+
+/** What is shown, by whom, and where. */
+export function showingOf(file: string, options: CommandOptions): Showing {
+  return {
+    file: resolve(file),
+    holderKeyFile: resolve(textOption(options, 'holderKey') ?? ''),
+    socket: resolve(textOption(options, 'socket') ?? ''),
   };
 }
 
@@ -63,10 +84,14 @@ function momentOf(text: string, option: string, now: number): number {
   );
 }
 
+export function snapshotLine({ name, time, manifestNumber, id }: CapabilitySnapshot): readonly string[] {
+  return [printable(name), dateOf(time), String(manifestNumber), id];
+}
+
 export function capabilityText({ id, volumeId, epoch, grants }: CapabilityAnswer, now: number): string {
-  const rows = grants.map(({ base, length, rights, notBefore, expiresAt, holder }, index) => [
+  const rows = grants.map(({ base, length, rights, notBefore, expiresAt, holder, snapshot }, index) => [
     String(index),
-    `${formatBytes(base)} - ${length === null ? 'end' : formatBytes(base + length)}`,
+    `${formatBytes(base)} - ${length === null ? 'end' : formatBytes(base + length)}${snapshot === null ? '' : ` of ${snapshot}`}`,
     rights.join(','),
     notBefore === 0 ? '-' : dateOf(notBefore),
     `${dateOf(expiresAt)}${expiresAt <= now ? ' (expired)' : ''}`,

@@ -82,6 +82,7 @@ function unknownChallenge(): CaissonError {
     'the challenge was not given here, or too long ago, or is used',
     {
       remedy: 'Ask for another one.',
+      details: { rule: 'challenge' },
     },
   );
 }

@@ -36,6 +36,13 @@ export class CapabilityEpochs {
     return epoch;
   }
 
+  /** To what somebody else knows, where that is higher. */
+  raiseTo(volumeId: string, epoch: number): void {
+    if (epoch <= this.of(volumeId)) return;
+    makePrivateFolder(this.#folder);
+    replaceSmallFile(this.#file(volumeId), `${epoch}\n`);
+  }
+
   #file(volumeId: string): string {
     return `${this.#folder}/${volumeId}.epoch`;
   }

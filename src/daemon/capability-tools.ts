@@ -5,11 +5,14 @@
  * taken for another (a private key read as somebody's public key would be published in the token).
  */
 import fs from 'node:fs';
+import type { CapabilityRequest, CapabilityResponse } from '../admin/capability-socket.ts';
 import type {
   CapabilityAnswer,
   CapabilityBounds,
   CapabilityTools,
   OpenedCapability,
+  ServedCapability,
+  Showing,
 } from '../admin/capability-tools.ts';
 import { sha256 } from '../crypto/digest.ts';
 import { systemRandom } from '../crypto/random.ts';
@@ -19,7 +22,15 @@ import { CaissonError } from '../lib/errors.ts';
 import { fromHex, toHex } from '../lib/hex.ts';
 import { capabilityFileBytesMax } from '../lib/limits.ts';
 import { fileError } from '../store/file-errors.ts';
-import { capabilityFromText, capabilityRights, capabilityToText, holderKeyBytes } from '../wire/capability-format.ts';
+import { actStatement } from '../wire/capability-act.ts';
+import type { CapabilityAct } from '../wire/capability-act.ts';
+import {
+  capabilityFromText,
+  capabilityRights,
+  capabilityToText,
+  holderKeyBytes,
+  snapshotIdBytes,
+} from '../wire/capability-format.ts';
 import { inspectCapability, narrowCapability, proveHolder } from '../wire/capability.ts';
 import { isChallenge } from './capability-challenges.ts';
 import { readSmallFile } from './small-files.ts';
@@ -27,7 +38,7 @@ import { readSmallFile } from './small-files.ts';
 const keyPrefix = 'csnkey1.';
 
 export function createCapabilityTools(): CapabilityTools {
-  return { generateKey, publicKey, inspect, save, narrow, open };
+  return { generateKey, publicKey, inspect, save, narrow, open, serve, ...createTools() };
 }
 
 function generateKey(file: string): { path: string; publicKey: string } {
@@ -61,7 +72,7 @@ function narrow(
   file: string,
   holderKeyFile: string,
   newHolder: string,
-  { rights, ...bounds }: CapabilityBounds,
+  { rights, snapshot, ...bounds }: CapabilityBounds,
   to: string,
 ): CapabilityAnswer {
   const holder = fromHex(publicKey(newHolder), holderKeyBytes) ?? new Uint8Array();
@@ -70,12 +81,41 @@ function narrow(
   const token = narrowCapability(capabilityFromText(readText(file)), holderKey(holderKeyFile), {
     ...bounds,
     ...wanted,
+    ...snapshotIn(snapshot),
     holder,
   });
   return save(capabilityToText(token), to);
 }
 
-async function open(file: string, holderKeyFile: string, socket: string): Promise<OpenedCapability> {
+async function open(showing: Showing, snapshot?: string): Promise<OpenedCapability> {
+  const opened = await (snapshot === undefined
+    ? ask(showing, 'open', {})
+    : ask(showing, 'open-snapshot', { snapshot }, snapshot));
+  const nbdSocket = `${showing.socket}.nbd`;
+  return { uri: `nbd+unix:///${opened.export}?socket=${encodeURI(nbdSocket)}`, socket: nbdSocket, ...opened };
+}
+
+async function serve(showing: Showing): Promise<ServedCapability> {
+  const { usesTls, ...served } = await ask(showing, 'serve', {});
+  return { uri: `${usesTls ? 'nbds' : 'nbd'}://${served.address}/${served.export}`, ...served };
+}
+
+function createTools(): Pick<CapabilityTools, 'snapshots' | 'createSnapshot' | 'removeSnapshot' | 'resize'> {
+  return {
+    snapshots: (showing) => ask(showing, 'snapshots', {}),
+    createSnapshot: (showing, snapshot) => ask(showing, 'snapshot-create', { snapshot }, snapshot),
+    removeSnapshot: (showing, snapshot) => ask(showing, 'snapshot-remove', { snapshot }, snapshot),
+    resize: (showing, size) => ask(showing, 'resize', { size }, `${size}`),
+  };
+}
+
+/** Shows a token and asks one thing; the proof is for that alone. */
+async function ask<Name extends 'open' | CapabilityAct>(
+  { file, holderKeyFile, socket }: Showing,
+  name: Name,
+  request: Omit<CapabilityRequest<Name>, 'token' | 'challenge' | 'signature'>,
+  argument = '',
+): Promise<CapabilityResponse<Name>> {
   const text = readText(file);
   const token = capabilityFromText(text);
   const key = holderKey(holderKeyFile);
@@ -85,11 +125,15 @@ async function open(file: string, holderKeyFile: string, socket: string): Promis
   // Nothing else is signed for whoever listens there.
   if (challenge === undefined || !isChallenge(challenge))
     throw new CaissonError('io', 'daemon-refused', `what listens on ${socket} asked for a proof of another kind`);
-  const { signature } = proveHolder(key, token, challenge);
-  const proof = { challenge: toHex(challenge), signature: toHex(signature) };
-  const opened = await askForCapability(socket, 'open', { token: text, ...proof });
-  const nbdSocket = `${socket}.nbd`;
-  return { uri: `nbd+unix:///${opened.export}?socket=${encodeURI(nbdSocket)}`, socket: nbdSocket, ...opened };
+  const signed = name === 'open' ? challenge : actStatement(name, argument, challenge);
+  const { signature } = proveHolder(key, token, signed);
+  const shown = { token: text, challenge: asked, signature: toHex(signature) };
+  return askForCapability(socket, name, { ...shown, ...request } as unknown as CapabilityRequest<Name>);
+}
+
+function snapshotIn(text: string | undefined): { readonly snapshot?: Uint8Array } {
+  const snapshot = text === undefined ? undefined : fromHex(text, snapshotIdBytes);
+  return snapshot === undefined ? {} : { snapshot };
 }
 
 function answerOf(token: Uint8Array): CapabilityAnswer {
@@ -103,6 +147,7 @@ function answerOf(token: Uint8Array): CapabilityAnswer {
       length: grant.length ?? null,
       rights: [...grant.rights],
       holder: toHex(grant.holder),
+      snapshot: grant.snapshot === undefined ? null : toHex(grant.snapshot),
     })),
   };
 }

@@ -33,6 +33,7 @@ export async function listenNbd(
   const listening = await listen(server, address);
   return {
     address: listening,
+    usesTls: material !== undefined,
     add: (name, device, options) => server.addExport(name, { device, ...options }),
     remove: (name) => server.removeExport(name, grace),
     reloadTls: () => material?.reload(),

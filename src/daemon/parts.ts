@@ -93,6 +93,7 @@ export type ListenAddress =
 export interface NbdListener {
   /** As it really listens: host:port for TCP, the path for a unix socket. */
   readonly address: string;
+  readonly usesTls: boolean;
   add(name: string, device: BlockDevice, options?: { readonly isHidden: boolean }): void;
   /** Clients of the name finish what they asked for, then are disconnected. */
   remove(name: string): Promise<void>;

@@ -135,13 +135,15 @@ async function startAdmin({ parts, names, folders, log }: ServeContext, control:
 }
 
 async function startCapabilities(
-  { parts, folders, log }: ServeContext,
+  { parts, names, folders, log }: ServeContext,
   control: DaemonControl,
   socket: string | undefined,
 ): Promise<AdminServer | undefined> {
   if (socket === undefined) return undefined;
   const { listenForParts } = await import('./capability-listener.ts');
-  const { server, exports } = await listenForParts({ parts, folders, host: control.host, log: log.write, socket });
+  const operations = createOperations({ parts, names, folders, log: log.write, daemon: control });
+  const options = { parts, names, folders, control, operations, log: log.write, socket };
+  const { server, exports } = await listenForParts(options);
   control.capabilities = exports;
   log.write('info', 'parts are opened by capability', { socket });
   return server;

@@ -21,7 +21,7 @@ import { bytesOfId } from './volume-details.ts';
 import type { VolumeEntry } from './volume-names.ts';
 
 /** Who asked for the volume; only what the configuration listed goes away when it is taken off the list. */
-export type AttachedBy = 'configuration' | 'command' | 'mount';
+export type AttachedBy = 'configuration' | 'command' | 'mount' | 'capability';
 
 export interface AttachRequest {
   /** `NAME`, or `NAME@SNAPSHOT`. */

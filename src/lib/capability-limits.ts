@@ -3,7 +3,8 @@
 /** A file with a token, a key or a public key. */
 export const capabilityFileBytesMax = 8192;
 export const capabilityRequestBytesMax = 16 * 1024;
-export const capabilityAnswerBytesMax = 16 * 1024;
+/** A list of snapshots is the longest. */
+export const capabilityAnswerBytesMax = 1024 * 1024;
 export const capabilityConnectionsMax = 64;
 /** Until a client has sent its whole request … */
 export const capabilityRequestMillisecondsMax = 5_000;
@@ -21,3 +22,13 @@ export const capabilityExportsMax = 512;
 export const capabilityExportsPerHolderMax = 64;
 /** How often a daemon looks whether what it serves still holds: the clock may have been set, another process may have revoked. */
 export const capabilityCheckMilliseconds = 10_000;
+/** Of a volume that has as many, no more snapshots are taken by capability. */
+export const capabilitySnapshotsMax = 64;
+/** Snapshots that are open for parts of them. */
+export const capabilitySnapshotsOpenMax = 8;
+/** For how long what a broker said of an epoch counts as new … */
+export const capabilityEpochFreshMilliseconds = 1_000;
+/** … and for how long what is served goes on without a further answer. */
+export const capabilityEpochStaleMilliseconds = 60_000;
+/** By how much one request of a workload may raise an epoch. */
+export const capabilityEpochStepMax = 1_000;

@@ -159,6 +159,13 @@ export const workloadOperations = {
     z.strictObject({ states: z.array(anchorStateShape.nullable()).max(anchorGroupStatesMax) }),
   ),
   forgetAnchor: post('/v1/anchors/forget', 'session', 'Forgets a volume', z.strictObject({ volumeId }), empty),
+  capabilityEpoch: post(
+    '/v1/capabilities/epoch',
+    'session',
+    'The capability epoch of a volume, raised to what the workload knows',
+    z.strictObject({ volumeId, atLeast: count }),
+    z.strictObject({ epoch: count }),
+  ),
   endSession: post('/v1/session/end', 'session', 'Ends the session', empty, empty),
 } as const satisfies Record<string, BrokerOperation>;
 

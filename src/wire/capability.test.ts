@@ -357,7 +357,10 @@ function accessesOf({ base, length, rights: granted, snapshot }: CapabilityGrant
     (index) => index * 4096 >= base && (length === undefined || (index + 1) * 4096 <= base + length),
   );
   const isOfSnapshots = snapshot === undefined && granted.has('snapshot');
-  const readable = [...(snapshot === undefined ? [] : [hex(snapshot)]), ...(isOfSnapshots ? [monday, tuesday].map(hex) : [])];
+  const readable = [
+    ...(snapshot === undefined ? [] : [hex(snapshot)]),
+    ...(isOfSnapshots ? [monday, tuesday].map(hex) : []),
+  ];
   for (const block of blocks) {
     if (granted.has('read')) for (const kept of readable) accesses.add(`read ${block} of ${kept}`);
     for (const right of ['read', 'write', 'trim'] as const)
@@ -369,7 +372,6 @@ function accessesOf({ base, length, rights: granted, snapshot }: CapabilityGrant
   }
   if (isOfSnapshots) for (const act of ['list', 'take', 'remove']) accesses.add(`${act} snapshots`);
   if (granted.has('resize')) for (const block of blocks) accesses.add(`end the volume behind ${block}`);
-  if (granted.has('export') && base === 0 && length === undefined && snapshot === undefined) accesses.add('sealed stream');
   if (granted.has('delegate')) accesses.add('hand on');
   return accesses;
 }

@@ -268,6 +268,14 @@ export function databaseConformance(name: string, factory: () => Promise<Databas
         await database.commit(change({ kind: 'raise-capability-epoch', tenant: tenantName, volumeId }));
         assert.equal(await database.capabilityEpoch(tenantName, volumeId), epoch);
       }
+      for (const [atLeast, epoch] of [
+        [2, 3],
+        [7, 7],
+        [7, 7],
+      ] as const) {
+        await database.commit(change({ kind: 'raise-capability-epoch', tenant: tenantName, volumeId, atLeast }));
+        assert.equal(await database.capabilityEpoch(tenantName, volumeId), epoch);
+      }
       assert.equal(await database.setting('root'), undefined);
       const put = (value: number, keepsOther = false): Effect => ({
         ...{ kind: 'put-setting', name: 'root', value: Uint8Array.of(value), keepsOther },

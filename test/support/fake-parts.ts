@@ -170,6 +170,7 @@ export class FakeParts implements Parts {
       address: address.path ?? '127.0.0.1:1',
       add: (name) => void names.add(name),
       remove: async (name) => void names.delete(name),
+      usesTls: false,
       reloadTls: () => undefined,
       close: async () => void this.open.delete(token),
     };

@@ -168,7 +168,8 @@ function apply(state: State, effect: Effect): void {
       return;
     case 'raise-capability-epoch': {
       const place = `${effect.tenant}/${toHex(effect.volumeId)}`;
-      state.epochs.set(place, (state.epochs.get(place) ?? 0) + 1);
+      const before = state.epochs.get(place) ?? 0;
+      state.epochs.set(place, Math.max(before, effect.atLeast ?? before + 1));
       return;
     }
     case 'put-setting':

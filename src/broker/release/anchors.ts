@@ -81,7 +81,7 @@ export class Anchors {
 
   /** Whether nobody owns it yet; `permission-missing` where another key does. */
   async #mustClaim({ tenant, keyName }: Session, volumeId: Uint8Array): Promise<boolean> {
-    const name = ownerSetting(tenant, volumeId);
+    const name = anchorOwnerSetting(tenant, volumeId);
     let owner = this.#owners.get(name);
     if (owner === undefined) {
       const stored = await this.#database.setting(name);
@@ -97,16 +97,16 @@ export class Anchors {
 
   #remember({ tenant, keyName }: Session, volumeId: Uint8Array): void {
     if (this.#owners.size >= brokerSessionsCachedMax) this.#owners.clear();
-    this.#owners.set(ownerSetting(tenant, volumeId), keyName);
+    this.#owners.set(anchorOwnerSetting(tenant, volumeId), keyName);
   }
 }
 
 function claimOf({ tenant, keyName }: Session, volumeId: Uint8Array): Effect {
   const value = new TextEncoder().encode(keyName);
-  return { kind: 'put-setting', name: ownerSetting(tenant, volumeId), value, keepsOther: true };
+  return { kind: 'put-setting', name: anchorOwnerSetting(tenant, volumeId), value, keepsOther: true };
 }
 
-function ownerSetting(tenant: string, volumeId: Uint8Array): string {
+export function anchorOwnerSetting(tenant: string, volumeId: Uint8Array): string {
   return `anchor-owner/${tenant}/${toHex(volumeId)}`;
 }
 

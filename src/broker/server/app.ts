@@ -31,6 +31,7 @@ import {
 import type { AdminService } from '../release/admin.ts';
 import type { Anchors } from '../release/anchors.ts';
 import type { BrokerKeys } from '../release/broker-keys.ts';
+import { CapabilityEpochs } from '../release/capability-epochs.ts';
 import type { ReleaseService } from '../release/release.ts';
 import type { Session, Sessions } from '../release/sessions.ts';
 import type { PeerAnswer, PeerHeads } from '../heads/peer-heads.ts';
@@ -137,7 +138,7 @@ class BrokerRoutes {
   }
 
   #sessionRoutes(): void {
-    const { advanceAnchors, readAnchors, forgetAnchor, endSession } = workloadOperations;
+    const { advanceAnchors, readAnchors, forgetAnchor, capabilityEpoch, endSession } = workloadOperations;
     const { anchors, sessions, database, metrics } = this.#parts;
     this.#postSession(advanceAnchors.path, async (session, body, now) => {
       const { states } = parseMessage(advanceAnchors.request, body);
@@ -152,6 +153,11 @@ class BrokerRoutes {
     this.#postSession(forgetAnchor.path, async (session, body, now) => {
       await anchors.forget(session, parseMessage(forgetAnchor.request, body).volumeId, now);
       return {};
+    });
+    const epochs = new CapabilityEpochs(database);
+    this.#postSession(capabilityEpoch.path, async (session, body, now) => {
+      const { volumeId, atLeast } = parseMessage(capabilityEpoch.request, body);
+      return { epoch: await epochs.atLeast(session, volumeId, atLeast, now) };
     });
     this.#postSession(endSession.path, async (session, body, now) => {
       parseMessage(endSession.request, body);

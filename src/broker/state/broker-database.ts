@@ -72,7 +72,13 @@ export type Effect =
   /** A nonce is used once, by whichever instance sees it first. */
   | { readonly kind: 'take-nonce'; readonly nonce: Uint8Array; readonly expiresAt: number }
   | { readonly kind: 'put-session'; readonly session: StoredSession }
-  | { readonly kind: 'raise-capability-epoch'; readonly tenant: string; readonly volumeId: Uint8Array }
+  /** By one, or to `atLeast` where it is lower. */
+  | {
+      readonly kind: 'raise-capability-epoch';
+      readonly tenant: string;
+      readonly volumeId: Uint8Array;
+      readonly atLeast?: number;
+    }
   /**
    * For small state of other parts, such as the broker's own sealed keys. With `keepsOther`, another value that is held
    * already is `name-exists`: the first of several writers wins.

@@ -213,7 +213,8 @@ class Staging {
       case 'raise-capability-epoch': {
         this.#mustHaveTenant(effect.tenant);
         const held = this.#get(epochTable, [effect.tenant, effect.volumeId]);
-        const epoch = (held === undefined ? 0 : asNumber(held[2])) + 1;
+        const before = held === undefined ? 0 : asNumber(held[2]);
+        const epoch = Math.max(before, effect.atLeast ?? before + 1);
         return this.#put(epochTable, [effect.tenant, effect.volumeId, epoch]);
       }
       case 'put-setting': {

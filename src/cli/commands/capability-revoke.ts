@@ -11,4 +11,6 @@ export const run: RunCommand = async (context, [name = '']) => {
     revoked,
     () => `every capability of ${name} from before is revoked; exports ended: ${revoked.ended}`,
   );
+  if (revoked.brokerTold === false)
+    context.output.note('the broker did not answer: it will be told when this volume is next opened by capability');
 };
