@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { brokerLedgerFigures } from './broker-ledger.ts';
 import { brokerReleaseFigures } from './broker-release.ts';
+import { brokerServerFigures } from './broker-server.ts';
 import { brokerVerifyFigures } from './broker-verify.ts';
 import { cleaningFigures } from './cleaning.ts';
 import { fillBlockBytesOf, runsOn, selectGroups } from './jobs.ts';
@@ -136,6 +137,7 @@ class Bench {
     await brokerLedgerFigures(context);
     await brokerReleaseFigures(context);
     await brokerVerifyFigures(context);
+    await brokerServerFigures(context);
     microFigures(context);
   }
 

@@ -16,6 +16,7 @@ import { openVolume } from '../src/volume/volume.ts';
 import { CaissonHome } from './caisson-home.ts';
 import type { ServedVolume } from './caisson-home.ts';
 import { freeBytes, residentBytes } from './machine.ts';
+import { isPackaged, packagedEntry } from './packaged.ts';
 import { part } from './part.ts';
 import type { PartContext } from './part.ts';
 import { run } from './processes.ts';
@@ -25,7 +26,6 @@ import { median } from './statistics.ts';
 const gibibyte = 2 ** 30;
 const tebibyte = 2 ** 40;
 const mapBlocksPerTebibyte = tebibyte / 4096;
-const packagedEntry = path.join(import.meta.dirname, '..', 'dist', 'src', 'cli', 'main.js');
 
 export async function openFigures(context: PartContext): Promise<void> {
   await part(context, 'start', () => measureStart(context));
@@ -115,7 +115,7 @@ async function measureStart(context: PartContext): Promise<void> {
 
 /** What npm installs is emitted JavaScript; it is measured too where `npm run build` was run after the last change. */
 async function measurePackagedStart(context: PartContext, home: CaissonHome): Promise<void> {
-  if (!fs.existsSync(packagedEntry) || isStale()) return;
+  if (!isPackaged()) return;
   const times: number[] = [];
   for (let round = 0; round < Math.max(3, context.rounds); round++) {
     const served = await home.serve('volume', process.execPath, [
@@ -131,13 +131,6 @@ async function measurePackagedStart(context: PartContext, home: CaissonHome): Pr
     value: median(times),
     unit: 'ms',
   });
-}
-
-function isStale(): boolean {
-  const built = fs.statSync(packagedEntry).mtimeMs;
-  const source = path.join(import.meta.dirname, '..', 'src');
-  const files = fs.readdirSync(source, { recursive: true, encoding: 'utf8' });
-  return files.some((file) => /(?<!\.test)\.ts$/.test(file) && fs.statSync(path.join(source, file)).mtimeMs > built);
 }
 
 const fillSecondsMax = 120;

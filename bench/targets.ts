@@ -82,6 +82,9 @@ export const figureTargets: readonly FigureTarget[] = [
   { figure: 'broker-release-p256', bound: 'at least', value: 500 },
   { figure: 'broker-advance', bound: 'at least', value: 5_000 },
   { figure: 'broker-ledger-sqlite-512', bound: 'at least', value: 5_000 },
+  { figure: 'broker-start-milliseconds', bound: 'at most', value: 1_000 },
+  { figure: 'broker-idle-resident-bytes', bound: 'at most', value: 150 * mebibyte },
+  { figure: 'broker-load-resident-bytes', bound: 'at most', value: 150 * mebibyte },
   ...technologies.map((technology): FigureTarget => ({
     figure: `broker-verify-${technology}`,
     bound: 'at most',

@@ -57,6 +57,24 @@ test('in a repository it starts the source with the Node beside it', () => {
   ]);
 });
 
+test('a broker that is to run gets a small heap and few threads, and nothing else does', () => {
+  const root = install('broker', 'broker');
+  const words = (...options: string[]): string[] => call(join(root, 'bin/caisson'), options).lines;
+  const run = words('-o', 'json', 'broker', 'run', '--config', 'a b');
+  assert.deepEqual(run.slice(1, 4), [
+    '--max-semi-space-size=4',
+    '--heap-growing-percent=40',
+    '--disable-warning=ExperimentalWarning',
+  ]);
+  assert.deepEqual(run.slice(5), ['-o', 'json', 'broker', 'run', '--config', 'a b', '4']);
+  for (const options of [
+    ['broker', 'runs'],
+    ['serve', 'broker'],
+    ['broker', 'policy', 'ls'],
+  ])
+    assert.deepEqual([words(...options)[1], words(...options).at(-1)], ['--disable-warning=ExperimentalWarning', '16']);
+});
+
 test('installed elsewhere it starts the emitted code, through the link in .bin', () => {
   const root = install('elsewhere/node_modules/caisson', 'elsewhere');
   const link = join(scratch, 'elsewhere/node_modules/.bin/caisson');

@@ -22,7 +22,7 @@ export const certificateExtensionsMax = 64;
 /** Certificates that a bundle of PEM may hold. */
 export const pemCertificatesMax = 32;
 /** Certificates of chains that held, which are not read and not asked about their signature again. */
-export const certificatesKnownMax = 512;
+export const certificatesKnownMax = 256;
 
 // Policies (spec/policy.md)
 

@@ -7,8 +7,10 @@ import { parseRequestJson } from '../../wire/request-json.ts';
 
 /** The body, unless it is longer than `bytesMax`: what is too much is never held. */
 export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
-  const announced = Number(request.headers.get('content-length') ?? 0);
-  if (announced > bytesMax) throw tooLarge(bytesMax);
+  const announced = request.headers.get('content-length');
+  if (Number(announced ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  // Node's parser passes on as many bytes as were announced and no more, so these need no counting, which costs a stream of the web.
+  if (announced !== null && !request.headers.has('transfer-encoding')) return wholeBody(request, bytesMax);
   if (request.body === null) return new Uint8Array(0);
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -18,6 +20,12 @@ export async function readBody(request: Request, bytesMax: number): Promise<Uint
     pieces.push(piece);
   }
   return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces, length);
+}
+
+async function wholeBody(request: Request, bytesMax: number): Promise<Uint8Array> {
+  const body = new Uint8Array(await request.arrayBuffer());
+  if (body.length > bytesMax) throw tooLarge(bytesMax);
+  return body;
 }
 
 export function parseMessage<Schema extends z.ZodType>(schema: Schema, body: Uint8Array): z.output<Schema> {
