@@ -58,6 +58,18 @@ export interface BrokerTools {
   logs(): Promise<LogTools>;
   backups(): Promise<BackupTools>;
   collateral(): Promise<CollateralTools>;
+  rotation(): Promise<RotationTools>;
+}
+
+/** `caisson broker key-rotate`: a new root key below a new master key, on the database that the configuration names. */
+export interface RotationTools {
+  /** Killed at any moment, it goes on where it was when it is asked again. */
+  rotate(request: {
+    readonly configurationFile: string | undefined;
+    readonly stateFolder: string | undefined;
+    /** As `masterKey` of the configuration; undefined: the same, enrolled anew. */
+    readonly masterKey: string | undefined;
+  }): Promise<{ readonly generation: number; readonly isResumed: boolean; readonly keys: number }>;
 }
 
 /** What vendors publish beside evidence, for brokers without a network. */

@@ -3,7 +3,8 @@
  * release, and requests under the session that a release opens.
  *
  * Invariants: every request has keys of its own; an answer is believed for the broker's signature or the session's
- * MAC, whatever TLS said; a request is repeated only where that cannot do it twice.
+ * MAC, whatever TLS said; a request is repeated only where that cannot do it twice; no key is given out before the
+ * broker has proved that its release is in the log.
  */
 import { equalBytes } from '../crypto/digest.ts';
 import { signingKeyFromSeed } from '../crypto/signature.ts';
@@ -14,7 +15,7 @@ import { fromHex, toHex } from '../lib/hex.ts';
 import { brokerAttemptsMax, brokerJsonDepthMax, brokerRetryMilliseconds } from '../lib/broker-limits.ts';
 import { envelopePlaintextBytesMax } from '../lib/limits.ts';
 import type { Random } from '../lib/random.ts';
-import { challengeAnswer, releaseAnswer, releasedShape } from '../wire/broker-schema.ts';
+import { challengeAnswer, releaseAnswer, releasedShape, workloadOperations } from '../wire/broker-schema.ts';
 import type { OutageRule } from '../wire/broker-schema.ts';
 import { generateRecipient } from '../wire/envelope.ts';
 import { envelopeSuiteDefault } from '../wire/envelope-suites.ts';
@@ -22,7 +23,8 @@ import type { EnvelopeSuite } from '../wire/envelope-suites.ts';
 import { releaseBodyDigest } from '../wire/release-body.ts';
 import type { ReleaseBody } from '../wire/release-body.ts';
 import { reportDataOf } from '../wire/report-data.ts';
-import { brokerIdFromPublicKey, evidenceDigestOf, signRequest } from '../wire/request-statement.ts';
+import { brokerIdFromPublicKey, evidenceDigestOf, requestDigest, signRequest } from '../wire/request-statement.ts';
+import type { SignedHead } from '../wire/release-log.ts';
 import type { RequestStatement } from '../wire/request-statement.ts';
 import { parseRequestJson } from '../wire/request-json.ts';
 import {
@@ -36,6 +38,8 @@ import {
 import { readAnswer } from './answers.ts';
 import { HttpsRequests, untrusted } from './https-requests.ts';
 import type { BrokerResponse, BrokerTrust } from './https-requests.ts';
+import { checkReceipt } from './release-receipt.ts';
+import type { ExpectedLine } from './release-receipt.ts';
 import type { z } from 'zod';
 
 export interface BrokerClientOptions {
@@ -62,6 +66,8 @@ export interface Released {
   readonly session: ClientSession;
   readonly outage: OutageRule;
   readonly logIndex: number;
+  /** Signed by the broker, of the log that has line `logIndex`. */
+  readonly head: SignedHead;
 }
 
 export interface ClientSession {
@@ -121,10 +127,11 @@ export class BrokerClient {
     };
     // Never repeated: the nonce is taken by whichever try arrives, and the next one is a new release.
     const response = await this.#requests.ask('POST', '/v1/release', encode(body));
-    const answer = readAnswer(releaseAnswer, response, this.url);
+    const line = { tenant, request: requestDigest(statement), facts: { key: keyName } };
+    const answer = await this.#answerOf(response, challenge.brokerPublicKey, line);
     const plain = await recipient.open(answer.envelope, statement, answer.brokerPublicKey);
     try {
-      return this.#released(plain, challenge.brokerId);
+      return await this.#logged(this.#released(plain, challenge.brokerId), challenge.brokerPublicKey, line);
     } finally {
       plain.fill(0);
     }
@@ -182,7 +189,57 @@ export class BrokerClient {
     throw untrusted(this.url, `its identity is ${toHex(challenge.brokerId)}, not ${toHex(brokerId)}`);
   }
 
-  #released(plain: Uint8Array, brokerId: Uint8Array): Released {
+  /** A refusal is thrown with what its own line proves, `holds` or `missing`: it is a refusal either way. */
+  async #answerOf(
+    response: BrokerResponse,
+    publicKey: Uint8Array,
+    line: Omit<ExpectedLine, 'index' | 'kind'>,
+  ): Promise<z.output<typeof releaseAnswer>> {
+    try {
+      return readAnswer(releaseAnswer, response, this.url);
+    } catch (error) {
+      if (!isCaissonError(error) || typeof error.details['logIndex'] !== 'number') throw error;
+      const refusal = { ...line, index: error.details['logIndex'], kind: 'refusal' } as const;
+      const logProof = await this.#receipt(publicKey, refusal).then(
+        () => 'holds',
+        () => 'missing',
+      );
+      const { remedy, details } = error;
+      const options = { ...(remedy === undefined ? {} : { remedy }), details: { ...details, logProof }, cause: error };
+      throw new CaissonError(error.kind, error.code, error.message, options);
+    }
+  }
+
+  /** The key is wiped unless the log has its line. */
+  async #logged(
+    released: Omit<Released, 'head'>,
+    publicKey: Uint8Array,
+    line: Omit<ExpectedLine, 'index' | 'kind'>,
+  ): Promise<Released> {
+    const { logIndex: index, keyId, session } = released;
+    const facts = { ...line.facts, keyId: toHex(keyId), session: toHex(session.id) };
+    try {
+      return { ...released, head: await this.#receipt(publicKey, { ...line, index, kind: 'release', facts }) };
+    } catch (error) {
+      released.key.fill(0);
+      session.secret.fill(0);
+      throw error;
+    }
+  }
+
+  /** Asked apart from the answer, which need not wait for it: the key is not used before. */
+  async #receipt(publicKey: Uint8Array, line: ExpectedLine): Promise<SignedHead> {
+    const { path, answer } = workloadOperations.logReceipt;
+    const body = encode({ index: line.index, request: toHex(line.request) });
+    const response = await this.#repeating(async () => {
+      const given = await this.#requests.ask('POST', path, body);
+      readAnswer(answer, given, this.url);
+      return given;
+    });
+    return checkReceipt(response.body, publicKey, line, this.url);
+  }
+
+  #released(plain: Uint8Array, brokerId: Uint8Array): Omit<Released, 'head'> {
     const bounds = { bytesMax: envelopePlaintextBytesMax, depthMax: brokerJsonDepthMax };
     const parsed = releasedShape.safeParse(parseRequestJson(plain, 'the released key', bounds));
     const isWhole = parsed.success && parsed.data.key.length === 32 && parsed.data.session.secret.length === 32;

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import type { BrokerReady, BrokerRunRequest } from '../admin/broker-tools.ts';
 import { systemRandom } from '../crypto/random.ts';
 import { CaissonError } from '../lib/errors.ts';
+import { rotationWatchMilliseconds } from '../lib/broker-limits.ts';
 import { patientClock } from '../lib/clock.ts';
 import { resolveFolders } from '../lib/folders.ts';
 import { toHex } from '../lib/hex.ts';
@@ -18,7 +19,7 @@ import type { BrokerLocalOptions } from './local-options.ts';
 import { openMasterKey } from './master-key.ts';
 import { openCollateral, openHeadAnchor, readExtraRoots } from './outside.ts';
 import { openBrokerKeys } from './release/broker-keys.ts';
-import type { TokenKeeper } from './release/broker-keys.ts';
+import type { BrokerKeys, TokenKeeper } from './release/broker-keys.ts';
 import { listenHttps } from './server/listen.ts';
 import type { Listener, TlsMaterial } from './server/listen.ts';
 import { createBrokerLog, logAnswer } from './server/log.ts';
@@ -57,6 +58,7 @@ export async function runBroker(options: BrokerLocalOptions, request: BrokerRunR
     const tls = openTls(configuration, stateFolder, host);
     const listener = await listenHttps(broker.app, { host, port, tls: tls.issue() });
     const renewal = setInterval(() => listener.renew(tls.issue()), renewMilliseconds).unref();
+    const watching = watchRotation(database, keys, stopping.resolve);
     const adminTokenFile = first === undefined ? undefined : adminToken;
     const warnings = warning === undefined ? [] : [warning];
     for (const text of warnings) log.warn(text);
@@ -69,12 +71,31 @@ export async function runBroker(options: BrokerLocalOptions, request: BrokerRunR
     const signal = await stopping.promise;
     log.info({ signal }, 'stopping');
     clearInterval(renewal);
+    clearInterval(watching);
     await closeAll(listener, database);
     log.info('stopped');
+    if (signal === rotated) throw rootRotated();
   } finally {
     await raw.close();
     stopWatching();
   }
+}
+
+const rotated = 'root-rotated';
+
+/** What this process wrapped would be lost, so it refuses to from then on; whoever watches it starts it anew. */
+function watchRotation(database: BrokerDatabase, keys: BrokerKeys, stop: (why: string) => void): NodeJS.Timeout {
+  const look = async (): Promise<void> => {
+    if (!(await keys.areNewest(database))) stop(rotated);
+  };
+  // A database that does not answer is told by every request.
+  return setInterval(() => void look().catch(() => undefined), rotationWatchMilliseconds).unref();
+}
+
+function rootRotated(): CaissonError {
+  return new CaissonError('transient', 'object-changed', 'the root key of this broker was rotated while it ran', {
+    remedy: 'Name the new master key in masterKey, then start the broker again.',
+  });
 }
 
 function tokenFile(path: string): TokenKeeper {
@@ -89,7 +110,7 @@ async function closeAll(listener: Listener, database: BrokerDatabase): Promise<v
   await database.close();
 }
 
-async function openDatabase({ database }: BrokerConfiguration, stateFolder: string): Promise<BrokerDatabase> {
+export async function openDatabase({ database }: BrokerConfiguration, stateFolder: string): Promise<BrokerDatabase> {
   if (database?.startsWith('postgres') === true) {
     const { openPostgresDatabase } = await import('./state/postgres-database.ts');
     return openPostgresDatabase({ url: database });

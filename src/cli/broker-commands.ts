@@ -212,6 +212,21 @@ export const brokerCommands: readonly CommandSpec[] = [
     ],
     load: () => import('./commands/broker-collateral-fetch.ts'),
   },
+  {
+    path: 'broker key-rotate',
+    summary: 'a new root key and master key for the broker of this database; can be interrupted and asked again',
+    arguments: [],
+    options: [
+      { flags: '--to <source>', description: 'the new master key, as masterKey; default: the same, enrolled anew' },
+      { flags: '--config <file>', description: 'the YAML file of the broker, with its present master key' },
+      { flags: '--state <folder>', description: 'where database, master key and certificate authority lie' },
+    ],
+    examples: [
+      'caisson broker key-rotate --config /etc/caisson/broker.yaml --to pkcs11:token=broker',
+      'caisson broker key-rotate --state /var/lib/caisson-broker --to file:/etc/caisson/master-2.key',
+    ],
+    load: () => import('./commands/broker-key-rotate.ts'),
+  },
   ...tenantCommands,
   ...keyCommands,
   ...documentCommands('policy', 'a policy'),

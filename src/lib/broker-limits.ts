@@ -33,6 +33,10 @@ export const brokerSessionCacheMilliseconds = 5_000;
 /** Keys of one tenant. */
 export const brokerTenantKeysMax = 100_000;
 export const brokerTenantsMax = 10_000;
+/** Keys that a rotation wraps anew in one commit. */
+export const rotationKeysMax = 256;
+/** How often a running broker looks whether its root key was rotated. */
+export const rotationWatchMilliseconds = 2_000;
 /** Addresses and tenants that rate limits remember. */
 export const brokerRateEntriesMax = 65_536;
 /** How long a policy is used before it is read again: another instance's change takes effect within it. */
@@ -42,6 +46,8 @@ export const brokerPoliciesCachedMax = 1024;
 export const sessionCounterWindow = 64;
 /** What a volume may write while no broker answers, where its policy lets it go on. */
 export const anchorOutageRecordsMax = 1_000_000;
+/** A signed head of a log that has not grown is given out again for so long. */
+export const logHeadAgeMillisecondsMax = 1_000;
 /** Rules that a refusal and its line in the log name. */
 export const refusalRulesMax = 32;
 

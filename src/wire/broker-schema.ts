@@ -167,6 +167,14 @@ export const workloadOperations = {
     z.strictObject({ epoch: count }),
   ),
   endSession: post('/v1/session/end', 'session', 'Ends the session', empty, empty),
+  logReceipt: post(
+    '/v1/log/receipt',
+    'anybody',
+    'The proof of a line of the log, for whoever knows the digest of the request that it is about',
+    z.strictObject({ index, request: hexBytes(32) }),
+    // Its form is that of release-log.md, "Proof files", and checked there.
+    z.looseObject({ format: z.string() }),
+  ),
 } as const satisfies Record<string, BrokerOperation>;
 
 const named = z.strictObject({ tenant, name: brokerName });

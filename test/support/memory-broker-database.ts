@@ -175,6 +175,10 @@ function apply(state: State, effect: Effect): void {
     case 'put-setting':
       state.settings.set(effect.name, effect.value);
       return;
+    case 'expect-setting':
+      if (toHex(state.settings.get(effect.name) ?? new Uint8Array(0)) !== toHex(effect.value))
+        throw new CaissonError('transient', 'object-changed', `${effect.name} was changed`);
+      return;
     default:
       throw new Error('the memory database does not know this effect');
   }
@@ -186,7 +190,7 @@ function changeKey(
   change: Partial<StoredKey>,
 ): void {
   const key = state.keys.get(`${tenant}/${name}`);
-  if (key === undefined) throw refusal('name-missing');
+  if (key?.erasedAt !== undefined || key === undefined) throw refusal('name-missing');
   state.keys.set(`${tenant}/${name}`, { ...key, ...change });
 }
 

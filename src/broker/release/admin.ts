@@ -118,6 +118,7 @@ export class AdminService {
         const id = toHex(stored.id);
         await this.#change('key-create', tenant, { key: name, keyId: id, policy }, [
           { kind: 'create-key', key: stored },
+          keys.expected,
         ]);
         return { id };
       },
@@ -150,7 +151,8 @@ export class AdminService {
           const wrapped = rewrapped(stored, keys);
           return { kind: 'rewrap-key', tenant, name: stored.name, wrapped };
         });
-        await this.#change('admin-change', tenant, { change: 'keys-rewrapped', keys: living.length }, effects);
+        const facts = { change: 'keys-rewrapped', keys: living.length };
+        await this.#change('admin-change', tenant, facts, [...effects, keys.expected]);
         return { keys: living.length };
       },
     } satisfies Partial<Handlers>;

@@ -6,44 +6,46 @@
  * whom and under which name it was wrapped. Several brokers that start on one empty database agree on one root
  * key, because the tenant `root` can be added once.
  */
-import { unwrapBox, wrapBox } from '../../crypto/box.ts';
 import { deriveKey, keyLabel } from '../../crypto/derive.ts';
-import { sha256 } from '../../crypto/digest.ts';
+import { equalBytes, sha256 } from '../../crypto/digest.ts';
 import { signingKeyFromSeed } from '../../crypto/signature.ts';
 import type { SigningKey } from '../../crypto/signature.ts';
-import type { KeySource, KeyUse } from '../../keys/key-source.ts';
-import { ByteWriter } from '../../lib/byte-codec.ts';
-import { CaissonError, isCaissonError } from '../../lib/errors.ts';
+import type { KeySource } from '../../keys/key-source.ts';
+import { isCaissonError } from '../../lib/errors.ts';
 import { toHex } from '../../lib/hex.ts';
 import type { Random } from '../../lib/random.ts';
 import { brokerIdFromPublicKey } from '../../wire/request-statement.ts';
-import type { BrokerDatabase } from '../state/broker-database.ts';
+import type { BrokerDatabase, Effect } from '../state/broker-database.ts';
+import {
+  brokerUse,
+  damaged,
+  generationSetting,
+  masterSetting,
+  readRootKeys,
+  rootKeyBytes,
+  rootPlace,
+  rootSetting,
+  rootTenant,
+  unwrapWith,
+  wrapWith,
+} from './root-key.ts';
+import type { RootKeys, WrapPlace } from './root-key.ts';
 
-export const rootTenant = 'root';
+export { rootTenant } from './root-key.ts';
+export type { WrapPlace } from './root-key.ts';
 
-const masterSetting = 'master-key';
-const rootSetting = 'root-key';
-const keyBytes = 32;
-const wrapVersion = 1;
 const noSalt = new Uint8Array(32);
 const encoder = new TextEncoder();
-const wrapLabel = encoder.encode('caisson broker wrap v1\0');
-/** The "volume" of the broker's own slot: key sources bind what they wrap to it. */
-const brokerUse: KeyUse = { volumeId: sha256(encoder.encode('caisson broker master key v1')).subarray(0, 16) };
-
-/** What a wrapped value is; all of it is authenticated with the value. */
-export interface WrapPlace {
-  readonly what: 'volume-key' | 'session' | 'root-key';
-  readonly tenant: string;
-  readonly name: string;
-  readonly id: Uint8Array;
-}
 
 export interface BrokerKeys {
   /** Signs tree heads and answers. */
   readonly signing: SigningKey;
   readonly brokerId: Uint8Array;
   readonly nonceKey: Uint8Array;
+  /** Belongs into each commit that stores a wrapped value: it is refused when the root key was rotated meanwhile. */
+  readonly expected: Effect;
+  /** Whether no rotation has begun since they were opened. */
+  areNewest(database: BrokerDatabase): Promise<boolean>;
   wrap(place: WrapPlace, secret: Uint8Array): Uint8Array;
   /** `database-damaged` where the value was not wrapped by this broker, for this place. */
   unwrap(place: WrapPlace, wrapped: Uint8Array): Uint8Array;
@@ -75,7 +77,7 @@ export async function openBrokerKeys(
   now: number,
   keeper?: TokenKeeper,
 ): Promise<OpenedKeys> {
-  const found = await readRoot(database, source);
+  const found = await readRootKeys(database, source);
   if (found !== undefined) return { keys: keysBelow(found, random), first: undefined };
   const adminToken = toHex(random.bytes(32));
   // Before the commit: the database never has an administrator whose token nobody has.
@@ -102,7 +104,7 @@ async function createRoot(
   adminToken: string,
 ): Promise<void> {
   const { parameters, key: masterKey } = await source.enroll(brokerUse);
-  const rootKey = random.bytes(keyBytes);
+  const rootKey = random.bytes(rootKeyBytes);
   const wrapped = wrapWith(masterKey, rootPlace, rootKey, random);
   rootKey.fill(0);
   masterKey.fill(0);
@@ -118,75 +120,46 @@ async function createRoot(
   });
 }
 
-async function rootOfAnother(database: BrokerDatabase, source: KeySource): Promise<Uint8Array> {
-  const rootKey = await readRoot(database, source);
+async function rootOfAnother(database: BrokerDatabase, source: KeySource): Promise<RootKeys> {
+  const rootKey = await readRootKeys(database, source);
   if (rootKey !== undefined) return rootKey;
   throw damaged('it has a root tenant and no root key');
 }
 
-async function readRoot(database: BrokerDatabase, source: KeySource): Promise<Uint8Array | undefined> {
-  const parameters = await database.setting(masterSetting);
-  const wrapped = await database.setting(rootSetting);
-  if (parameters === undefined && wrapped === undefined) return undefined;
-  if (parameters === undefined || wrapped === undefined) throw damaged('one of the settings of its keys is missing');
-  const masterKey = await source.derive(parameters, brokerUse);
-  const rootKey = unwrapWith(masterKey, rootPlace, wrapped);
-  masterKey.fill(0);
-  if (rootKey !== undefined) return rootKey;
-  throw new CaissonError('denied', 'key-wrong', `this ${source.describe} is not the master key of this broker`, {
-    remedy: 'Give the master key that the broker was first started with.',
-  });
+/** Whether a wrapped value is below the newest root key. */
+export function isBelow(root: Uint8Array, place: WrapPlace, wrapped: Uint8Array): boolean {
+  const secret = unwrapWith(wrapKeysBelow(root)[place.what], place, wrapped);
+  secret?.fill(0);
+  return secret !== undefined;
 }
 
-function keysBelow(rootKey: Uint8Array, random: Random): BrokerKeys {
-  const below = (label: (typeof keyLabel)[keyof typeof keyLabel]): Uint8Array => deriveKey(rootKey, noSalt, label);
-  const wrapKeys = {
-    'volume-key': below(keyLabel.brokerKeys),
-    session: below(keyLabel.brokerSessions),
-    'root-key': rootKey,
+function wrapKeysBelow(root: Uint8Array): Readonly<Record<WrapPlace['what'], Uint8Array>> {
+  return {
+    'volume-key': deriveKey(root, noSalt, keyLabel.brokerKeys),
+    session: deriveKey(root, noSalt, keyLabel.brokerSessions),
+    'root-key': root,
   };
-  const seed = below(keyLabel.brokerSigning);
+}
+
+export function keysBelow({ current, previous, seed, generation }: RootKeys, random: Random): BrokerKeys {
+  const wrapKeys = wrapKeysBelow(current);
+  const earlier = previous === undefined ? undefined : wrapKeysBelow(previous);
   const signing = signingKeyFromSeed(seed);
-  seed.fill(0);
   return {
     signing,
     brokerId: brokerIdFromPublicKey(signing.publicKey),
-    nonceKey: below(keyLabel.brokerNonces),
+    nonceKey: deriveKey(current, noSalt, keyLabel.brokerNonces),
+    expected: { kind: 'expect-setting', name: generationSetting, value: generation },
+    areNewest: async (database) =>
+      equalBytes((await database.setting(generationSetting)) ?? new Uint8Array(0), generation),
     wrap: (place, secret) => wrapWith(wrapKeys[place.what], place, secret, random),
     unwrap: (place, wrapped) => {
-      const secret = unwrapWith(wrapKeys[place.what], place, wrapped);
+      const { what, name, tenant } = place;
+      const secret =
+        unwrapWith(wrapKeys[what], place, wrapped) ??
+        (earlier === undefined ? undefined : unwrapWith(earlier[what], place, wrapped));
       if (secret !== undefined) return secret;
-      throw damaged(`the ${place.what} ${place.name} of ${place.tenant} was not wrapped by this broker`);
+      throw damaged(`the ${what} ${name} of ${tenant} was not wrapped by this broker, or its root key was rotated`);
     },
   };
-}
-
-const rootPlace: WrapPlace = { what: 'root-key', tenant: rootTenant, name: rootSetting, id: new Uint8Array(0) };
-
-function wrapWith(key: Uint8Array, place: WrapPlace, secret: Uint8Array, random: Random): Uint8Array {
-  const box = wrapBox(key, additionalOf(place), secret, random);
-  const wrapped = new Uint8Array(1 + box.length);
-  wrapped[0] = wrapVersion;
-  wrapped.set(box, 1);
-  return wrapped;
-}
-
-function unwrapWith(key: Uint8Array, place: WrapPlace, wrapped: Uint8Array): Uint8Array | undefined {
-  return wrapped[0] === wrapVersion ? unwrapBox(key, additionalOf(place), wrapped.subarray(1)) : undefined;
-}
-
-function additionalOf({ what, tenant, name, id }: WrapPlace): Uint8Array {
-  return new ByteWriter()
-    .bytes(wrapLabel)
-    .block(encoder.encode(what))
-    .block(encoder.encode(tenant))
-    .block(encoder.encode(name))
-    .bytes(id)
-    .finish();
-}
-
-function damaged(what: string): CaissonError {
-  return new CaissonError('integrity', 'database-damaged', `the broker's database does not fit together: ${what}`, {
-    remedy: 'Restore the database from a backup.',
-  });
 }

@@ -170,6 +170,7 @@ export class ReleaseService {
       { kind: 'take-nonce', nonce: request.nonce, expiresAt: endsAt },
       ...(guarded.key === undefined ? [{ kind: 'create-key', key: stored } as const] : []),
       { kind: 'put-session', session: opened.stored },
+      keys.expected,
     ];
     const entry = { kind: 'release', at: now, tenant: request.tenant, facts } as const;
     const { firstIndex } = await database.commit({ effects, entries: [entry] });

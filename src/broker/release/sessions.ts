@@ -7,7 +7,7 @@
  */
 import { equalBytes } from '../../crypto/digest.ts';
 import { ByteReader, ByteWriter } from '../../lib/byte-codec.ts';
-import { CaissonError } from '../../lib/errors.ts';
+import { CaissonError, isCaissonError } from '../../lib/errors.ts';
 import { toHex } from '../../lib/hex.ts';
 import {
   brokerSessionCacheMilliseconds,
@@ -99,14 +99,18 @@ export class Sessions {
     const stored = await this.#database.session(id);
     if (stored === undefined || stored.expiresAt <= now) return undefined;
     const session = this.#open(stored);
+    if (session === undefined) return undefined;
     if (!(await this.#isGood(session))) return undefined;
     if (this.#kept.size >= brokerSessionsCachedMax) this.#kept.clear();
     this.#kept.set(name, { session, until: now + brokerSessionCacheMilliseconds });
     return session;
   }
 
-  #open(stored: StoredSession): Session {
-    const plain = new ByteReader(this.#keys.unwrap(placeOf(stored), stored.wrappedSecret), 'session');
+  /** Undefined: sealed below a root key that was rotated away, which ended it. */
+  #open(stored: StoredSession): Session | undefined {
+    const opened = this.#unwrap(stored);
+    if (opened === undefined) return undefined;
+    const plain = new ByteReader(opened, 'session');
     const { id, tenant, keyName, expiresAt } = stored;
     return {
       ...{ id, tenant, keyName, expiresAt },
@@ -114,6 +118,15 @@ export class Sessions {
       issuedAt: plain.u64(),
       mayAdvance: plain.u8() === 1,
     };
+  }
+
+  #unwrap(stored: StoredSession): Uint8Array | undefined {
+    try {
+      return this.#keys.unwrap(placeOf(stored), stored.wrappedSecret);
+    } catch (error) {
+      if (isCaissonError(error, 'database-damaged')) return undefined;
+      throw error;
+    }
   }
 
   /** Its key is there, and its sessions were not revoked since. */

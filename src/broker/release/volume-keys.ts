@@ -37,6 +37,6 @@ export function rewrapped(stored: StoredKey, keys: BrokerKeys): Uint8Array {
   }
 }
 
-function placeOf({ tenant, name, id }: Pick<StoredKey, 'tenant' | 'name' | 'id'>): WrapPlace {
+export function placeOf({ tenant, name, id }: Pick<StoredKey, 'tenant' | 'name' | 'id'>): WrapPlace {
   return { what: 'volume-key', tenant, name, id };
 }

@@ -197,6 +197,13 @@ class BrokerRoutes {
       await admin.authorize('key-ls', await log.tenantOf(index ?? 0), token);
       return json(await log.inclusion(index ?? 0));
     });
+    const { path, request } = workloadOperations.logReceipt;
+    this.#app.post(path, (context) =>
+      this.#answer(context, path, async () => {
+        const asked = parseMessage(request, await readBody(context.req.raw, brokerRequestBytesMax));
+        return json(await log.receipt(asked.index, asked.request));
+      }),
+    );
     this.#get('/v1/log', async (context) => {
       await admin.authorizeRoot(bearerToken(context));
       return new Response(ReadableStream.from(log.download()), {

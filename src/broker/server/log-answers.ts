@@ -1,6 +1,9 @@
 /** Heads, proofs and copies of the release log (spec/release-log.md), signed by the broker's key. */
 import type { Clock } from '../../lib/clock.ts';
+import { logHeadAgeMillisecondsMax } from '../../lib/broker-limits.ts';
 import { CaissonError } from '../../lib/errors.ts';
+import { equalBytes } from '../../crypto/digest.ts';
+import { toHex } from '../../lib/hex.ts';
 import { writeLogFile } from '../../wire/log-file.ts';
 import { encodeConsistencyProof, encodeInclusionProof } from '../../wire/log-proof.ts';
 import { buildProof, planConsistency, planInclusion, rootOf } from '../../wire/merkle.ts';
@@ -14,6 +17,8 @@ export class LogAnswers {
   readonly #database: BrokerDatabase;
   readonly #key: SigningKey;
   readonly #clock: Clock;
+  /** The newest that was signed: whoever asks before the log grows gets the same, signed once for a group of commits. */
+  #signed: SignedHead | undefined;
 
   constructor(database: BrokerDatabase, key: SigningKey, clock: Clock) {
     this.#database = database;
@@ -23,7 +28,11 @@ export class LogAnswers {
 
   async head(): Promise<SignedHead> {
     const { size, root } = await this.#database.logTree();
-    return this.#sign(size, root);
+    const held = this.#signed;
+    const isSame = held !== undefined && held.size === size && equalBytes(held.root, root);
+    const age = this.#clock.wall() - (held?.time ?? 0);
+    if (isSame && age >= 0 && age <= logHeadAgeMillisecondsMax) return held;
+    return (this.#signed = this.#sign(size, root));
   }
 
   /** The whole log up to now, in pieces. */
@@ -42,9 +51,20 @@ export class LogAnswers {
   }
 
   async inclusion(index: number): Promise<Uint8Array> {
-    const leaf = await this.#leaf(index);
+    return this.#inclusionOf(await this.#leaf(index), index);
+  }
+
+  async #inclusionOf(leaf: Uint8Array, index: number): Promise<Uint8Array> {
     const head = await this.head();
     return encodeInclusionProof(this.#key.publicKey, head, leaf, await this.#proof(planInclusion(index, head.size)));
+  }
+
+  /** The proof of a line for who made the request that it is about: nobody else knows its digest. */
+  async receipt(index: number, request: Uint8Array): Promise<Uint8Array> {
+    const [leaf] = await this.#database.logLeaves(index, 1);
+    const facts = leaf === undefined ? {} : decodeLeaf(leaf.bytes).facts;
+    if (leaf !== undefined && facts['request'] === toHex(request)) return this.#inclusionOf(leaf.bytes, index);
+    throw new CaissonError('invalid', 'name-missing', 'this line of the log is not about that request');
   }
 
   /** From the tree of the first `size` lines to the present one. */

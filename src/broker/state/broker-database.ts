@@ -88,7 +88,9 @@ export type Effect =
       readonly name: string;
       readonly value: Uint8Array;
       readonly keepsOther?: boolean;
-    };
+    }
+  /** Changes nothing: the commit is `object-changed` where the setting has another value. No value is an empty one. */
+  | { readonly kind: 'expect-setting'; readonly name: string; readonly value: Uint8Array };
 
 /** An attested workload's session: what it may do until it ends without showing evidence again. */
 export interface StoredSession {

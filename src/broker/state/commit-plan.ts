@@ -161,6 +161,7 @@ export function rowsTouched(effect: Effect): { readonly table: Table; readonly k
     case 'raise-capability-epoch':
       return [tenant(effect.tenant), { table: epochTable, key: [effect.tenant, effect.volumeId] }];
     case 'put-setting':
+    case 'expect-setting':
       return [{ table: settingTable, key: [effect.name] }];
   }
 }
@@ -222,6 +223,12 @@ class Staging {
         if (held !== undefined && !equalBytes(asBytes(held[1]), effect.value))
           throw exists(`${effect.name} has another value already`);
         return this.#put(settingTable, [effect.name, effect.value]);
+      }
+      case 'expect-setting': {
+        const held = this.#get(settingTable, [effect.name]);
+        if (!equalBytes(held === undefined ? new Uint8Array(0) : asBytes(held[1]), effect.value))
+          throw settingChanged(effect.name);
+        return;
       }
     }
   }
@@ -308,6 +315,13 @@ function checkText(text: string): void {
 function tenantMissing(name: string): CaissonError {
   return new CaissonError('invalid', 'tenant-missing', `there is no tenant ${name}`, {
     remedy: 'Look for its name in the list of tenants.',
+  });
+}
+
+function settingChanged(name: string): CaissonError {
+  return new CaissonError('transient', 'object-changed', `${name} was changed by another process meanwhile`, {
+    remedy: 'Start this broker anew; another one may answer at once.',
+    details: { setting: name },
   });
 }
 
