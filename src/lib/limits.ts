@@ -157,13 +157,13 @@ export const readCacheChunkBytes = 256 * 1024;
 export const readCacheBytesDefault = 4 * 1024 * 1024 * 1024;
 export const readCacheBytesMin = 16 * 1024 * 1024;
 /** Chunks in memory: being fetched, or being written to the cache's file. */
-export const readCacheLoadsMax = 96;
+export const readCacheLoadsMax = 160;
 /** Neighbours that one request fetches together. */
 export const readCacheFetchChunksMax = 16;
 /** Of these at most so many that nobody waits for yet. */
-export const readCachePrefetchesMax = 64;
+export const readCachePrefetchesMax = 128;
 /** How far ahead of a sequential reader is fetched. */
-export const readAheadBytesMax = 16 * 1024 * 1024;
+export const readAheadBytesMax = 32 * 1024 * 1024;
 /** Less than this is not asked for ahead, except at the end: few large requests cost a server less than many small ones. */
 export const readAheadStepBytes = 4 * 1024 * 1024;
 /** What a reader must have read in order before it counts as sequential. */

@@ -9,7 +9,7 @@ import { MemoryMedium, MemoryStore } from '../../test/sim/memory-store.ts';
 import { createTestVolume } from '../../test/support/test-volume.ts';
 import { systemClock } from '../lib/clock.ts';
 import { isCaissonError } from '../lib/errors.ts';
-import { readCacheChunkBytes } from '../lib/limits.ts';
+import { readCacheChunkBytes, readCachePrefetchesMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import { CachedStore } from './cached-store.ts';
 import type { FileHandle } from './file-system.ts';
@@ -134,6 +134,18 @@ describe('read cache', () => {
     await untilKept(reader, 0);
     assert.equal(faults.countOf('reader.read'), 2, 'neighbours come with one request');
     assert.equal(reader.tryRead(0, 2 * chunk, new Region(2 * chunk), 0), true);
+    await reader.close();
+  });
+
+  it('says when too much is under way to fetch more ahead, and fetches it when asked again', async () => {
+    const { store } = await rig(2 * readCachePrefetchesMax);
+    const size = (readCachePrefetchesMax + 2) * chunk;
+    await store.create(segment(1), new Uint8Array(size));
+    const reader = await store.open(segment(1));
+    assert.equal(reader.prefetch!(0, chunk), true);
+    assert.equal(reader.prefetch!(0, size), false);
+    while (!reader.prefetch!(0, size)) await new Promise((resolve) => setTimeout(resolve, 1));
+    await untilKept(reader, size - 1);
     await reader.close();
   });
 

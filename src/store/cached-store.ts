@@ -182,9 +182,9 @@ class CachedReader implements ObjectReader {
     return hadAny;
   }
 
-  prefetch(offset: number, length: number): void {
+  prefetch(offset: number, length: number): boolean {
     // Whoever really reads the range hears of a failure then.
-    this.#loadMissing(offset, Math.min(length, this.size - offset), readCachePrefetchesMax);
+    return this.#loadMissing(offset, Math.min(length, this.size - offset), readCachePrefetchesMax);
   }
 
   async close(): Promise<void> {
@@ -202,17 +202,18 @@ class CachedReader implements ObjectReader {
     await this.#cache.take(this.#object, chunk, copy);
   }
 
-  /** Has what the cache lacks of the range fetched: neighbours in one request, as long as fewer than `loadsMax` chunks are under way. */
-  #loadMissing(offset: number, length: number, loadsMax: number): void {
+  /** Has what the cache lacks of the range fetched: neighbours in one request, as long as fewer than `loadsMax` chunks are under way, else false. */
+  #loadMissing(offset: number, length: number, loadsMax: number): boolean {
     const last = Math.floor((offset + length - 1) / readCacheChunkBytes);
     for (let chunk = Math.floor(offset / readCacheChunkBytes); chunk <= last; chunk++) {
       if (!this.#isMissing(chunk)) continue;
-      if (this.#cache.loads >= loadsMax) return;
+      if (this.#cache.loads >= loadsMax) return false;
       let count = 1;
       while (count < readCacheFetchChunksMax && chunk + count <= last && this.#isMissing(chunk + count)) count++;
       this.#load(chunk, count);
       chunk += count - 1;
     }
+    return true;
   }
 
   #isMissing(chunk: number): boolean {

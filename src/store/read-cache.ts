@@ -17,7 +17,7 @@ export type OpenCacheFile = () => Promise<FileHandle>;
 /** One request under way: neighbouring chunks in one region, of which each lies at its place. */
 interface Fetch {
   readonly region: Promise<Region>;
-  /** Who still reads the region: the cache's file once for each chunk, and whoever waits. */
+  /** Who still reads the region: the cache's file, and whoever waits. */
   users: number;
 }
 
@@ -59,6 +59,7 @@ export class ReadCache {
   #loads = 0;
   readonly #loadsWaiting: (() => void)[] = [];
   #isBroken = false;
+  #lastWrite: Promise<unknown> = Promise.resolve();
   /** Regions by their size, used again: memory outside the heap is collected late and at a price. */
   readonly #spares = new Map<number, Region[]>();
   #spareBytes = 0;
@@ -132,23 +133,25 @@ export class ReadCache {
     length: number,
     fill: (region: Region) => Promise<void>,
   ): void {
-    const fetch: Fetch = { region: this.#fetch(count, length, fill), users: count };
+    const fetch: Fetch = { region: this.#fetch(count, length, fill), users: 1 };
+    const loads: Load[] = [];
     for (let index = 0; index < count; index++) {
       assert(!object.loads.has(chunk + index), 'a chunk is fetched once at a time');
-      const offset = index * readCacheChunkBytes;
-      const load: Load = { fetch, offset, isForgotten: false };
+      const load: Load = { fetch, offset: index * readCacheChunkBytes, isForgotten: false };
       object.loads.set(chunk + index, load);
-      const end = (): void => {
-        if (object.loads.get(chunk + index) === load) object.loads.delete(chunk + index);
-      };
-      const keep = async (region: Region): Promise<void> => {
-        await this.#keep(object, chunk + index, Math.min(readCacheChunkBytes, length - offset), region, load);
-        end();
-        this.#endLoads(1);
-        this.#release(fetch, region);
-      };
-      fetch.region.then(keep, end);
+      loads.push(load);
     }
+    const end = (): void => {
+      for (const [index, load] of loads.entries())
+        if (object.loads.get(chunk + index) === load) object.loads.delete(chunk + index);
+    };
+    const keep = async (region: Region): Promise<void> => {
+      await this.#keep(object, chunk, loads, length, region);
+      end();
+      this.#endLoads(count);
+      this.#release(fetch, region);
+    };
+    fetch.region.then(keep, end);
   }
 
   /** Waits for a chunk that is being fetched; `copy` takes from it what it wants before it returns. */
@@ -206,24 +209,47 @@ export class ReadCache {
     for (const wake of this.#loadsWaiting.splice(0)) wake();
   }
 
-  async #keep(object: CachedObject, chunk: number, length: number, region: Region, load: Load): Promise<void> {
-    let index: number | undefined;
-    try {
-      await this.#open();
-      const file = this.#file;
-      if (this.#isBroken || file === undefined) return;
-      index = this.#takeSlot();
-      if (index === undefined) return;
-      const slot: Slot = { object, chunk, used: true, pins: 1 };
-      this.#slots[index] = slot;
-      await file.write(index * readCacheChunkBytes, length, region, load.offset);
-      slot.pins = 0;
-      if (load.isForgotten) return this.#freeSlot(index);
-      object.slots[chunk] = index + 1;
-    } catch {
-      // A full or broken disk: what is held stays readable, this chunk is not held.
-      if (index !== undefined) this.#freeSlot(index);
+  /** Writes what was fetched to slots of the file, in one piece where the slots are neighbours. */
+  async #keep(
+    object: CachedObject,
+    chunk: number,
+    loads: readonly Load[],
+    length: number,
+    region: Region,
+  ): Promise<void> {
+    await this.#open();
+    const indexes: number[] = [];
+    for (let at = 0; at < loads.length && !this.#isBroken; at++) {
+      const index = this.#takeSlot();
+      if (index === undefined) break;
+      this.#slots[index] = { object, chunk: chunk + at, used: true, pins: 1 };
+      indexes.push(index);
     }
+    for (let at = 0, count = 1; at < indexes.length; at += count, count = 1) {
+      while (at + count < indexes.length && indexes[at + count] === indexes[at]! + count) count++;
+      const bytes = Math.min(count * readCacheChunkBytes, length - at * readCacheChunkBytes);
+      const isWritten = await this.#write(indexes[at]!, bytes, region, at * readCacheChunkBytes);
+      for (let each = at; each < at + count; each++) {
+        const index = indexes[each]!;
+        this.#slots[index]!.pins = 0;
+        if (!isWritten || loads[each]!.isForgotten) this.#freeSlot(index);
+        else object.slots[chunk + each] = index + 1;
+      }
+    }
+  }
+
+  /** One after the other: many writers of one file get in each other's way. False: a full or broken disk; what is held stays readable. */
+  #write(index: number, length: number, region: Region, offset: number): Promise<boolean> {
+    const writing = this.#lastWrite.then(async () => {
+      try {
+        await this.#file?.write(index * readCacheChunkBytes, length, region, offset);
+        return this.#file !== undefined;
+      } catch {
+        return false;
+      }
+    });
+    this.#lastWrite = writing;
+    return writing;
   }
 
   #freeSlot(index: number): void {

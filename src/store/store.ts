@@ -43,8 +43,8 @@ export interface ObjectReader {
    * other bytes. The engine calls it when a unit does not authenticate, before it speaks of tampering.
    */
   forget?(offset: number, length: number): boolean;
-  /** The range will probably be read soon. Never fails, may do nothing. */
-  prefetch?(offset: number, length: number): void;
+  /** The range will probably be read soon. Never fails; false: too much is under way, ask again for all of it later. */
+  prefetch?(offset: number, length: number): boolean;
   close(): Promise<void>;
 }
 

@@ -185,11 +185,17 @@ export class ReadPath {
     const end = Math.min(next + readAheadBlocksMax, map.blockCount);
     if (this.#fetchedTo < next || this.#fetchedTo > end) this.#fetchedTo = next;
     if (end - this.#fetchedTo < readAheadStepBlocks && end < map.blockCount) return;
-    // The span that neighbours in one segment make together.
+    // The span that neighbours in one segment make together, and the block it begins with.
     let reader: ObjectReader | undefined;
     let spanStart = 0;
     let spanEnd = 0;
-    const fetchSpan = (): void => reader?.prefetch?.(spanStart, spanEnd - spanStart);
+    let spanBlock = this.#fetchedTo;
+    /** False: too much is under way. The next request asks again from there. */
+    const fetchSpan = (): boolean => {
+      if (reader?.prefetch?.(spanStart, spanEnd - spanStart) !== false) return true;
+      this.#fetchedTo = spanBlock;
+      return false;
+    };
     for (; this.#fetchedTo + largeUnitBlocks <= end; this.#fetchedTo += largeUnitBlocks) {
       const where = map.find(this.#fetchedTo);
       if (where === -1) break;
@@ -204,12 +210,13 @@ export class ReadPath {
       const large = locationIsLarge(map.location);
       const start = locationSlot(map.location) * slotBytes;
       const sealedEnd = start + (large ? largeSealedBytes : smallSealedBytes * largeUnitBlocks);
-      if (handle.reader === reader && start >= spanStart && start <= spanEnd + gapBytesMax) {
+      const isNeighbour = handle.reader === reader && start >= spanStart && start <= spanEnd + gapBytesMax;
+      if (isNeighbour && sealedEnd - spanStart <= readAheadStepBytes) {
         spanEnd = Math.max(spanEnd, sealedEnd);
         continue;
       }
-      fetchSpan();
-      [reader, spanStart, spanEnd] = [handle.reader, start, sealedEnd];
+      if (!fetchSpan()) return;
+      [reader, spanStart, spanEnd, spanBlock] = [handle.reader, start, sealedEnd, this.#fetchedTo];
     }
     fetchSpan();
   }
