@@ -9,7 +9,8 @@ import path from 'node:path';
 
 const servers = new Set<ChildProcess>();
 const folders = new Set<string>();
-const stopMillisecondsMax = 10_000;
+/** A daemon that is killed while it closes its volumes leaves them as after a crash: what is measured next would be recovery. */
+const stopMillisecondsMax = 60_000;
 
 export function cleanUpAtExit(): void {
   process.on('exit', () => {

@@ -281,7 +281,9 @@ async function measureLargeOpen(context: PartContext): Promise<void> {
     const options = { bytes: 1.1 * bytes, milliseconds, counts: true, ...(isFull ? { folder: context.disk } : {}) };
     await withPlace(context, options, async (place) => {
       const home = await place.home(tebibyte);
-      await place.serving(home, (served) => fio(served, { rw: 'write', blockBytes: mebibyte, depth: 4, bytes }));
+      // With everything on the server, so that the end of the process has little to do and is not cut off: what follows is no recovery.
+      const written = { rw: 'write', blockBytes: mebibyte, depth: 4, bytes, more: ['--end_fsync=1'] } as const;
+      await place.serving(home, (served) => fio(served, written));
       const times: number[] = [];
       place.peakResidentBytes = 0;
       await place.proxy.takeCounts();
