@@ -162,6 +162,14 @@ const otherCommands: readonly CommandSpec[] = [
     (module) => module.anchorForget,
   ),
   admin(
+    'capability-revoke',
+    'end every capability of a volume that was minted so far, wherever it is served',
+    [{ form: '<volume-id>', description: '32 hexadecimal digits' }],
+    [tenant],
+    ['caisson broker capability-revoke 0f6e2b0c5c1d4a6e8b7a9c0d1e2f3a4b --tenant acme'],
+    (module) => module.capabilityRevoke,
+  ),
+  admin(
     'log-download',
     'save the release log, for "caisson log verify"',
     [{ form: '<file>', description: 'a new file' }],

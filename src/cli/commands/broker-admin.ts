@@ -145,6 +145,11 @@ export const anchorForget: RunCommand = async (context, [volumeId = ''], options
   context.output.result(answer, () => `forgot ${volumeId}`);
 };
 
+export const capabilityRevoke: RunCommand = async (context, [volumeId = ''], options) => {
+  const answer = await ask(context, options, 'capability-revoke', { tenant: tenantOf(options), volumeId });
+  context.output.result(answer, () => `capabilities from before epoch ${text(answer['epoch'])} hold no longer`);
+};
+
 export const logDownload: RunCommand = async (context, [file = ''], options) => {
   const answer = await withAdmin(context, options, (admin) => admin.downloadLog(resolve(file)));
   context.output.result({ file: resolve(file), ...answer }, () => `saved ${answer.entries} entries in ${file}`);
