@@ -14,7 +14,7 @@ export interface CliBroker {
   stop(): Promise<number | null>;
 }
 
-const readyMillisecondsMax = 20_000;
+const readyMillisecondsMax = 60_000;
 
 /** `lines` are added to its configuration; a broker that ran in this home before goes on where it was. */
 export async function startCliBroker(home: Home, lines: readonly string[] = [], port = 0): Promise<CliBroker> {

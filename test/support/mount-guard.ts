@@ -7,7 +7,7 @@ import { readMountTable } from '../../src/sys/mount.ts';
 import { listLoopDevices } from '../../src/sys/loop.ts';
 import { runTool } from './tools.ts';
 
-const toolMilliseconds = { timeoutMilliseconds: 10_000 };
+const toolMilliseconds = { timeoutMilliseconds: 60_000 };
 const connections = '/sys/fs/fuse/connections';
 
 /** Mounts and loop devices below `folder` that exist now. */

@@ -2,15 +2,15 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
-import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isListening } from '../../src/cli/demo/ports.ts';
+import { freePort, launchOnFreePorts } from './ports.ts';
 import type { TlsFiles } from './tls-files.ts';
 
 /** The system's own: its packages come from the system too. */
 const python = '/usr/bin/python3';
-const startMilliseconds = 30_000;
+const startMilliseconds = 60_000;
 
 export function hasPykmip(): boolean {
   return spawnSync(python, ['-c', 'import kmip.services.server'], { timeout: startMilliseconds }).status === 0;
@@ -29,7 +29,14 @@ export class Pykmip {
   }
 
   async start(): Promise<this> {
-    this.port = await freePort();
+    return launchOnFreePorts(async () => {
+      await this.stop();
+      return this.#startOn(await freePort());
+    });
+  }
+
+  async #startOn(port: number): Promise<this> {
+    this.port = port;
     const policies = path.join(this.#folder, 'policies');
     mkdirSync(policies, { recursive: true });
     const { authority, server } = this.#files;
@@ -50,7 +57,7 @@ export class Pykmip {
       stream.setEncoding('utf8').on('data', (piece: string) => (this.#output += piece));
     this.#child = child;
     for (const end = Date.now() + startMilliseconds; ; await pause(50)) {
-      if (await answers(this.port)) return this;
+      if (await isListening(this.port)) return this;
       if (child.exitCode !== null || Date.now() > end) throw new Error(`PyKMIP did not start:\n${this.#output}`);
     }
   }
@@ -63,22 +70,4 @@ export class Pykmip {
     process.kill(-child.pid, 'SIGKILL');
     await ended;
   }
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -8,13 +8,12 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import net from 'node:net';
-import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { emptyPayloadHash, signRequest } from '../../src/aws/sigv4.ts';
+import { freePort, launchOnFreePorts } from './ports.ts';
 import { requireTool, toolOutput } from './tools.ts';
 
 export const serverKeys = { AWS_ACCESS_KEY_ID: 'AKCAISSON', AWS_SECRET_ACCESS_KEY: 'SKCAISSON' } as const;
@@ -44,18 +43,9 @@ export async function startRadosgw(t: TestContext): Promise<S3Server | undefined
   return requireTool(t, ...serverTools.radosgw) ? launchRadosgw() : undefined;
 }
 
-const launchAttemptsMax = 3;
-
 /** All objects lie in memory, `bytesMax` together; its own files below `parent`. */
 export async function launchRadosgw(bytesMax = 2 ** 30, parent = os.tmpdir()): Promise<S3Server> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await launchRadosgwOnce(bytesMax, parent);
-    } catch (error) {
-      // Between finding free ports and listening on them somebody else may have taken one.
-      if (attempt === launchAttemptsMax) throw error;
-    }
-  }
+  return launchOnFreePorts(() => launchRadosgwOnce(bytesMax, parent));
 }
 
 async function launchRadosgwOnce(bytesMax: number, parent: string): Promise<S3Server> {
@@ -99,6 +89,10 @@ async function launchRadosgwOnce(bytesMax: number, parent: string): Promise<S3Se
 /** Objects are files below `parent`. */
 export async function launchVersitygw(parent = os.tmpdir()): Promise<S3Server> {
   const program = await buildVersitygw();
+  return launchOnFreePorts(() => launchVersitygwOnce(program, parent));
+}
+
+async function launchVersitygwOnce(program: string, parent: string): Promise<S3Server> {
   const folder = fs.mkdtempSync(path.join(parent, 'caisson-versitygw-'));
   const processes = new Processes(folder);
   const port = await freePort();
@@ -212,14 +206,6 @@ async function untilAnswering(port: number, processes: Processes): Promise<void>
     assert.ok(performance.now() < deadline, 'the server did not answer in time');
     await sleep(200);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 interface CephOptions {

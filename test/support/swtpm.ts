@@ -5,16 +5,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePortPair, isListening } from '../../src/cli/demo/ports.ts';
+import { launchOnFreePorts } from './ports.ts';
 import { hasTools, requireTool, toolOutput } from './tools.ts';
 
 export const swtpmTools = ['swtpm', 'swtpm_setup', 'swtpm_localca', 'setpriv'] as const;
-const readyMillisecondsMax = 30_000;
-const launchAttemptsMax = 3;
+const readyMillisecondsMax = 60_000;
 
 export interface SoftwareTpm {
   /** As Caisson names it. */
@@ -49,15 +49,7 @@ export async function startSwtpm(options: SoftwareTpmOptions = {}): Promise<Soft
     const state = path.join(folder, 'state');
     fs.mkdirSync(state);
     const authorities = options.isManufactured === true ? await manufacture(folder, state) : [];
-    for (let attempt = 1; ; attempt++) {
-      const port = await freePortPair();
-      try {
-        return await launch(folder, state, port, authorities);
-      } catch (error) {
-        // Between finding free ports and listening on them somebody else may have taken one.
-        if (attempt === launchAttemptsMax) throw error;
-      }
-    }
+    return await launchOnFreePorts(async () => launch(folder, state, await freePortPair(), authorities));
   } catch (error) {
     fs.rmSync(folder, { recursive: true, force: true });
     throw error;
@@ -154,34 +146,4 @@ async function spawnSwtpm(folder: string, state: string, port: number): Promise<
     await sleep(20);
   }
   return child;
-}
-
-function isListening(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
-}
-
-/** A port whose successor is free, too: the control channel of swtpm is there by convention. */
-async function freePortPair(): Promise<number> {
-  for (;;) {
-    const first = await listen(0);
-    const { port } = first.address() as net.AddressInfo;
-    const second = await listen(port + 1).catch(() => undefined);
-    await Promise.all([first, second].map((server) => new Promise((resolve) => server?.close(resolve) ?? resolve(0))));
-    if (second !== undefined) return port;
-  }
-}
-
-function listen(port: number): Promise<net.Server> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server));
-  });
 }

@@ -5,26 +5,26 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { CaissonError } from '../../lib/errors.ts';
 import { demoEndMillisecondsMax, demoPollMilliseconds } from '../../lib/limits.ts';
 import { findProgram, mustRunProgram, sleep } from './caisson.ts';
+import { freePortPair, isListening } from './ports.ts';
 
 const programs = ['swtpm', 'swtpm_setup', 'swtpm_localca', 'tpm2_pcrextend'] as const;
 type Program = (typeof programs)[number];
+const launchAttemptsMax = 3;
 
 export class SoftwareTpm {
   readonly #folder: string;
   readonly #paths: ReadonlyMap<Program, string>;
-  readonly #port: number;
+  #port = 0;
   #child: ChildProcess | undefined;
 
-  private constructor(folder: string, paths: ReadonlyMap<Program, string>, port: number) {
+  private constructor(folder: string, paths: ReadonlyMap<Program, string>) {
     this.#folder = folder;
     this.#paths = paths;
-    this.#port = port;
   }
 
   /** `tool-missing` where a program is not installed. */
@@ -32,10 +32,19 @@ export class SoftwareTpm {
     const paths = new Map(programs.map((name) => [name, programPath(name)]));
     fs.mkdirSync(path.join(folder, 'state'), { recursive: true });
     fs.mkdirSync(path.join(folder, 'authority'));
-    const tpm = new SoftwareTpm(folder, paths, await freePortPair());
+    const tpm = new SoftwareTpm(folder, paths);
     await tpm.#manufacture();
-    await tpm.#powerOn();
-    return tpm;
+    for (let attempt = 1; ; attempt++) {
+      tpm.#port = await freePortPair();
+      try {
+        await tpm.#powerOn();
+        return tpm;
+      } catch (error) {
+        // Since the ports were found free somebody else may have taken one.
+        await tpm.stop();
+        if (attempt === launchAttemptsMax) throw error;
+      }
+    }
   }
 
   /** As a key's URL names it. */
@@ -140,35 +149,5 @@ function programPath(name: Program): string {
   throw new CaissonError('invalid', 'tool-missing', `the attested demo needs ${name}, which is not installed`, {
     remedy: 'On Debian: apt-get install swtpm swtpm-tools tpm2-tools.',
     details: { tool: name },
-  });
-}
-
-/** swtpm has its control channel on the port behind. */
-async function freePortPair(): Promise<number> {
-  for (;;) {
-    const first = await listen(0);
-    const { port } = first.address() as net.AddressInfo;
-    const second = await listen(port + 1).catch(() => undefined);
-    for (const server of [first, second]) await new Promise((resolve) => server?.close(resolve) ?? resolve(undefined));
-    if (second !== undefined) return port;
-  }
-}
-
-function listen(port: number): Promise<net.Server> {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server));
-  });
-}
-
-function isListening(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
   });
 }
