@@ -7,8 +7,8 @@
 import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { Collateral, CollateralSource } from '../../src/broker/attest/collateral.ts';
-import { certificateGuids } from '../../src/broker/attest/snp/certificate-table.ts';
-import type { TableCertificate } from '../../src/broker/attest/snp/certificate-table.ts';
+import { certificateGuids } from '../../src/wire/snp-certificate-guids.ts';
+import type { TableCertificate } from '../../src/wire/snp-certificate-guids.ts';
 import { productFacts } from '../../src/broker/attest/snp/products.ts';
 import type { Product, TcbComponent } from '../../src/broker/attest/snp/products.ts';
 import type { VerifyContext } from '../../src/broker/attest/verifier.ts';

@@ -7,6 +7,7 @@ import { evidenceInvalid, type Evidence, type Technology } from '../evidence.ts'
 import { parseAttest } from '../tpm/attest.ts';
 import { encodeSignature } from '../tpm/signature.ts';
 import { tpmHashes } from '../tpm/algorithms.ts';
+import { certificateGuids } from '../snp-certificate-guids.ts';
 import { rebuildSnpReport, snpReportFields } from './snp-report.ts';
 
 /** What the protocol calls the technologies; others are refused by name. */
@@ -131,10 +132,7 @@ function certificateOf(chain: unknown): { readonly kind: 'VCEK' | 'VLEK'; readon
   return undefined;
 }
 
-const certificateIds = {
-  VCEK: '63da758de6644564adc5f4b93be8accd',
-  VLEK: 'a8074bc2a25a483eaae639c045a0b8a1',
-} as const;
+const certificateIds = { VCEK: certificateGuids.vcek, VLEK: certificateGuids.vlek } as const;
 const tableEntryBytes = 24;
 
 /** The certificate of the chip's key in the table of the host; undefined where a broker has to fetch it. */

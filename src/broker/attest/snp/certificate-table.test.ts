@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { certificateTable, rawCertificateTable } from '../../../../test/support/fake-amd.ts';
 import { isCaissonError } from '../../../lib/errors.ts';
 import { snpTableEntriesMax } from '../../../lib/limits.ts';
-import { certificateGuids, parseCertificateTable } from './certificate-table.ts';
+import { certificateGuids } from '../../../wire/snp-certificate-guids.ts';
+import { parseCertificateTable } from './certificate-table.ts';
 
 const one = Uint8Array.of(1, 1, 1);
 const two = Uint8Array.of(2, 2);

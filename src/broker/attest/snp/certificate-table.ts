@@ -6,18 +6,11 @@ import type { CaissonError } from '../../../lib/errors.ts';
 import { toHex } from '../../../lib/hex.ts';
 import { snpTableEntriesMax } from '../../../lib/limits.ts';
 import { evidenceInvalid } from '../../../wire/evidence.ts';
+import { certificateGuids } from '../../../wire/snp-certificate-guids.ts';
+import type { TableCertificate } from '../../../wire/snp-certificate-guids.ts';
 
 const guidBytes = 16;
 const entryBytes = guidBytes + 8;
-
-export type TableCertificate = 'vcek' | 'vlek' | 'ask' | 'ark';
-
-export const certificateGuids: Readonly<Record<TableCertificate, string>> = {
-  vcek: '63da758de6644564adc5f4b93be8accd',
-  vlek: 'a8074bc2a25a483eaae639c045a0b8a1',
-  ask: '4ab7b379bbac4fe4a02f05aef327c782',
-  ark: 'c0b406a4a803495297433fb6014cd0ae',
-};
 
 /** The certificates of known kinds. Entries of other kinds are looked at for their place only. */
 export function parseCertificateTable(bytes: Uint8Array): ReadonlyMap<TableCertificate, Uint8Array> {
