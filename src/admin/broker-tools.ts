@@ -100,10 +100,18 @@ export interface CollateralFetchReport {
 
 /** Of a broker's SQLite database. Paths are absolute; nothing that exists is replaced. */
 export interface BackupTools {
-  /** Also while a broker runs on the database. */
-  backup(databaseFile: string, file: string): Promise<BackupReport>;
-  /** `key` as in LogCopy: the backup must have a head that it signed. */
-  restore(backup: string, databaseFile: string, key: string | undefined): Promise<BackupReport>;
+  /**
+   * Also while a broker runs on the database. With the master key, as `masterKey` of the configuration, its head is
+   * signed; undefined: the key file beside the database, where there is one.
+   */
+  backup(databaseFile: string, file: string, masterKey: string | undefined): Promise<BackupReport>;
+  /** With `key` as in LogCopy, or with the master key, the backup must have a head that the key of the log signed. */
+  restore(
+    backup: string,
+    databaseFile: string,
+    key: string | undefined,
+    masterKey: string | undefined,
+  ): Promise<BackupReport>;
 }
 
 export interface BackupReport {

@@ -12,7 +12,7 @@ export function openBrokerTools(options: BrokerLocalOptions): BrokerTools {
     policies: async () => (await import('./policy-tools.ts')).localPolicyTools(),
     logs: async () => (await import('./log-tools.ts')).logTools,
     collateral: async () => (await import('./collateral-tools.ts')).collateralTools,
-    backups: async () => (await import('./backup-tools.ts')).backupTools,
+    backups: async () => (await import('./backup-tools.ts')).openBackupTools(options),
     rotation: async () => (await import('./rotation-tools.ts')).openRotationTools(options),
     admin: async (place) => (await import('./remote-admin.ts')).openRemoteAdmin(place, options),
   };

@@ -75,7 +75,14 @@ export const brokerBackupCommands: readonly CommandSpec[] = [
     path: 'broker backup',
     summary: "copy a broker's database into one file, also while the broker runs",
     arguments: [],
-    options: [database, { flags: '--to <file>', description: 'a new file', isRequired: true }],
+    options: [
+      database,
+      { flags: '--to <file>', description: 'a new file', isRequired: true },
+      {
+        flags: '--master-key <source>',
+        description: 'as masterKey of the broker: signs the head of its log; default: master.key beside the database',
+      },
+    ],
     examples: ['caisson broker backup --database /var/lib/caisson-broker/broker.sqlite --to broker.backup'],
     load: () => import('./commands/broker-backup.ts'),
   },
@@ -87,6 +94,7 @@ export const brokerBackupCommands: readonly CommandSpec[] = [
       { flags: '--from <file>', description: 'the backup', isRequired: true },
       { ...database, description: 'a new file; move the old database aside first' },
       { ...key, description: 'the public key of the log: the backup must have a head that it signed' },
+      { flags: '--master-key <source>', description: 'the same check, by the keys in the backup' },
     ],
     examples: ['caisson broker restore --from broker.backup --database /var/lib/caisson-broker/broker.sqlite'],
     load: () => import('./commands/broker-restore.ts'),

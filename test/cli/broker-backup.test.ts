@@ -4,7 +4,10 @@ import fs from 'node:fs';
 import { test } from 'node:test';
 import { openSqliteDatabase } from '../../src/broker/state/sqlite-database.ts';
 import { change, checkLog, putTenant, tenantName } from '../conformance/broker-database.ts';
+import { decodeBackupHeader, encodeBackupHeader } from '../../src/broker/backup/backup-header.ts';
+import { signHead } from '../../src/wire/release-log.ts';
 import { Home } from '../support/caisson.ts';
+import { startCliBroker } from '../support/cli-broker.ts';
 import { logKey } from '../support/log-file.ts';
 import { toHex } from '../../src/lib/hex.ts';
 
@@ -33,4 +36,41 @@ test('a database is copied beside its broker, checked, and made anew from the co
   const nowhere = ['broker', 'backup', '--database', 'missing.sqlite', '--to', 'two.backup'];
   assert.equal((await home.error(nowhere)).code, 'name-missing');
   assert.ok(!fs.existsSync(home.path('missing.sqlite')));
+});
+
+test('a backup is signed by the broker that it is of, and a restore asks for that signature', async (t) => {
+  const home = new Home(t);
+  const broker = await startCliBroker(home);
+  const state = home.path('broker');
+  const database = `${state}/broker.sqlite`;
+  const made = await home.json(['broker', 'backup', '--database', database, '--to', 'signed.backup']);
+  assert.equal(made['isHeadSigned'], true);
+  assert.equal(await broker.stop(), 0);
+  const masterKey = `file:${state}/master.key`;
+  const restore = (from: string, to: string, ...more: string[]): string[] => {
+    return ['broker', 'restore', '--from', from, '--database', to, ...more];
+  };
+  const restored = await home.json(restore('signed.backup', 'one.sqlite', '--master-key', masterKey));
+  assert.deepEqual([restored['isHeadSigned'], restored['isHeadChecked']], [true, true]);
+  assert.equal((await home.json(restore('signed.backup', 'two.sqlite')))['isHeadChecked'], false);
+  // Another master key opens no keys in it; a head that another broker signed is of no use.
+  const other = home.keyFile('other.key');
+  const wrong = await home.error(restore('signed.backup', 'x', '--master-key', `file:${other}`));
+  assert.equal(wrong.code, 'key-wrong');
+  const forged = fs.readFileSync(home.path('signed.backup'));
+  const { logSize, logRoot, head, ...header } = decodeBackupHeader(forged);
+  assert.ok(head !== undefined);
+  const strange = signHead(logKey, logSize, logRoot, 1);
+  for (const [name, by] of [
+    ['strange', strange],
+    ['unsigned', undefined],
+  ] as const) {
+    const bytes = encodeBackupHeader({ ...header, logSize, logRoot, head: by });
+    fs.writeFileSync(home.path(name), Buffer.concat([bytes, forged.subarray(bytes.length)]));
+    assert.equal((await home.error(restore(name, 'x', '--master-key', masterKey))).code, 'backup-invalid', name);
+    assert.ok(!fs.existsSync(home.path('x')));
+  }
+  const bad = ['broker', 'backup', '--database', database, '--to', 'y', '--master-key', `file:${other}`];
+  assert.equal((await home.error(bad)).code, 'key-wrong');
+  assert.ok(!fs.existsSync(home.path('y')));
 });

@@ -60,13 +60,14 @@ export interface RestoreOptions {
   readonly file: string;
   /** The key of the log: the backup must have a head that it signed. */
   readonly publicKey: Uint8Array | undefined;
+  /** The same key, as the keys in the restored database give it. */
+  readonly signerOf?: ((database: BrokerDatabase) => Promise<Uint8Array>) | undefined;
 }
 
-export async function restoreDatabase({ backup, file, publicKey }: RestoreOptions): Promise<BackupHeader> {
+export async function restoreDatabase({ backup, file, publicKey, signerOf }: RestoreOptions): Promise<BackupHeader> {
   mustBeNew(file);
   const header = decodeBackupHeader(await readHeader(backup));
-  if (publicKey !== undefined && (header.head === undefined || !isHeadSignedBy(publicKey, header.head)))
-    throw backupInvalid('its head is not signed by the key of the log');
+  if (publicKey !== undefined) mustBeSigned(header, publicKey);
   const draft = `${file}.part`;
   return withoutLeavings([draft, `${draft}-wal`, `${draft}-shm`], async () => {
     const { bytes, digest } = await copyContent(backup, backupHeaderBytes, draft, 0);
@@ -84,12 +85,18 @@ export async function restoreDatabase({ backup, file, publicKey }: RestoreOption
     const database = await openSqliteDatabase({ file: draft });
     try {
       await checkLeaves(database, header);
+      if (signerOf !== undefined) mustBeSigned(header, await signerOf(database));
     } finally {
       await database.close();
     }
     await giveName(draft, file);
     return header;
   });
+}
+
+function mustBeSigned({ head }: BackupHeader, publicKey: Uint8Array): void {
+  if (head === undefined || !isHeadSignedBy(publicKey, head))
+    throw backupInvalid('its head is not signed by the key of the log');
 }
 
 /** Every leaf is hashed anew: the log of the restored database is the log of the header. */
