@@ -67,8 +67,8 @@ export const importRules: readonly ImportRule[] = [
   row(
     'aws',
     ['lib', 'crypto'],
-    ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:crypto', 'node:os'],
-    'credentials and signatures of AWS',
+    ['node:fs', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:tls', 'node:crypto', 'node:os'],
+    'credentials and signatures of AWS, and the exchange over HTTP; net and tls for direct-answers.ts alone',
   ),
   row(
     'tpm',
