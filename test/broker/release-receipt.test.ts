@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { checkReceipt } from '../../src/broker-client/release-receipt.ts';
 import type { ExpectedLine } from '../../src/broker-client/release-receipt.ts';
-import { BrokerClient } from '../../src/broker-client/broker-client.ts';
+import type { BrokerClient } from '../../src/broker-client/broker-client.ts';
 import { patientClock } from '../../src/lib/clock.ts';
 import { toHex } from '../../src/lib/hex.ts';
 import { encodeInclusionProof } from '../../src/wire/log-proof.ts';
