@@ -294,6 +294,17 @@ test('what is not open, or not that far, is not served; what closes ends first',
   assert.deepEqual([bench.served.size, bench.closing, bench.clock.waiting], [0, undefined, 0]);
 });
 
+test('each right of a part is granted or is not', async () => {
+  const bench = new Bench();
+  const blind = bench.device((await bench.open(tokenOf({ rights: new Set(['write']) }))).export);
+  await write(blind);
+  await assert.rejects(read(blind), lacks('read'));
+  await assert.rejects(async () => blind.trim(0, 4096, false), lacks('trim'));
+  const reader = bench.device((await bench.open(tokenOf())).export);
+  await read(reader);
+  await assert.rejects(write(reader), lacks('write'));
+});
+
 test('what a broker says counts before anything is opened, and ends what is', async () => {
   const bench = new Bench();
   bench.refreshing = () => (bench.epoch = 1);
