@@ -87,6 +87,7 @@ class Bench {
   isOpen = true;
   epoch: number | Error = 0;
   refreshing: (() => void) | undefined;
+  attaching: (() => void) | undefined;
   network: Map<string, BlockDevice> | undefined;
   kept: { id: string; name: string }[] = [];
   readonly heldSnapshots = new Map<string, HostedVolume>();
@@ -112,6 +113,7 @@ class Bench {
     snapshots: {
       get: (name) => this.heldSnapshots.get(name),
       attach: async (name) => {
+        this.attaching?.();
         const volume = Object.assign(new MemoryDevice(65536), { id: volumeId });
         this.heldSnapshots.set(name, { name, snapshot: name, volume } as unknown as HostedVolume);
       },
@@ -367,6 +369,17 @@ test('a snapshot that is gone, or whose id is the name of another, is not opened
   ];
   await assert.rejects(bench.open(scoped), breaks('snapshot'));
   assert.equal(bench.heldSnapshots.size, 0);
+});
+
+test('what is revoked while a snapshot is being opened is not served', async () => {
+  const bench = new Bench();
+  bench.kept = [{ id: monday, name: 'monday' }];
+  bench.attaching = () => (bench.epoch = 1);
+  await assert.rejects(
+    bench.open(tokenOf({ snapshot: fromHex(monday, 16)!, rights: new Set(['read']) })),
+    breaks('epoch'),
+  );
+  assert.equal(bench.served.size, 0);
 });
 
 test('snapshots are opened for parts within a bound, and not kept open for what is refused', async () => {
