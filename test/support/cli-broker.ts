@@ -35,7 +35,10 @@ export async function startCliBroker(home: Home, lines: readonly string[] = [], 
       clearTimeout(timer);
       resolve(stdout);
     });
-    void ended.then((code) => reject(new Error(`the broker ended with ${code}: ${stderr}`)));
+    void ended.then((code) => {
+      clearTimeout(timer);
+      reject(new Error(`the broker ended with ${code}: ${stderr}`));
+    });
   });
   const { url, authorityFile, brokerId } = JSON.parse(ready) as Record<string, string>;
   const reach = ['--broker', url ?? '', '--ca-file', authorityFile ?? '', '--token-file', `${state}/admin.token`];
