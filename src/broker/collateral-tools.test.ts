@@ -59,7 +59,8 @@ test('a bundle for evidence holds what its verification asks for, and no more', 
   const evidence = snpEvidence(snpReport());
   const request = wanted(at('amd.json'), { evidenceFiles: [evidenceFile(at('evidence'), evidence)] });
   const { names } = await fetchBundle(request, context.collateral, context.extraRoots, () => fakeNow);
-  assert.deepEqual(names.map((name) => name.split('/')[2]).toSorted(), ['cert-chain', 'crl', 'vcek']);
+  assert.deepEqual(new Set(names.map((name) => name.split('/')[2])), new Set(['cert-chain', 'crl', 'vcek']));
+  assert.equal(names.length, 3);
   const collateral = await offlineBundle(at('amd.json'));
   await snpVerifier.verify(evidence, { ...context, collateral });
 });

@@ -173,8 +173,7 @@ export class Spool {
     try {
       await this.#syncEntry(entry);
     } catch (error) {
-      this.#latch(error);
-      throw this.#failure;
+      throw this.#latch(error);
     }
   }
 
@@ -265,13 +264,11 @@ export class Spool {
     for (const resume of idle) resume();
   }
 
-  #latch(error: unknown): void {
-    if (this.#failure === undefined) {
-      this.#failure =
-        error instanceof CaissonError
-          ? error
-          : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
-    }
+  /** Returns the failure that counts, which is the first. */
+  #latch(error: unknown): CaissonError {
+    this.#failure ??=
+      error instanceof CaissonError ? error : new CaissonError('io', 'store-io', 'the spool failed', { cause: error });
     this.#wake();
+    return this.#failure;
   }
 }

@@ -175,7 +175,8 @@ describe('the KBS protocol', () => {
       .slice(0, 2)
       .map((part) => JSON.parse(Buffer.from(part, 'base64url').toString()) as Record<string, unknown>);
     assert.deepEqual([header?.['alg'], header?.['typ']], ['ES256', 'JWT']);
-    assert.equal((header?.['jwk'] as Record<string, unknown>)['alg'], 'ES256');
+    const jwk = header?.['jwk'] as Record<string, unknown> | undefined;
+    assert.equal(jwk?.['alg'], 'ES256');
     assert.equal(Number(claims?.['exp']) - Number(claims?.['iat']), tokenMillisecondsMax / 1000);
     assert.equal(claims?.['eat_profile'], 'tag:github.com,2024:confidential-containers/Trustee');
     const submods = claims?.['submods'] as Record<string, Record<string, Record<string, unknown>>>;
