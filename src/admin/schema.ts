@@ -163,7 +163,7 @@ export const operationSchemas = {
       ...withKey,
       /** An absolute path, or "-" for standard output. */
       to: z.string().min(1).max(4096),
-      /** NUMBER, NUMBER:DIGEST, or the path of an earlier backup. */
+      /** NUMBER, NUMBER:DIGEST, the path of an earlier backup, or the name or id of a snapshot. */
       since: z.string().min(1).max(4096).optional(),
     }),
     response: exportReport,

@@ -177,13 +177,14 @@ const volumeCommands: readonly CommandSpec[] = [
       { flags: '--to <file>', description: 'a new file, or "-" for a pipe', isRequired: true },
       {
         flags: '--since <base>',
-        description: 'only what is new since an earlier backup: its file, or its NUMBER:DIGEST as export printed it',
+        description: 'only what is new since: an earlier backup (its file, or NUMBER:DIGEST as printed), or a snapshot',
       },
       ...keyOptions,
     ],
     examples: [
       'caisson volume export data --to /mnt/backup/data-1.caisson',
       'caisson volume export data --to data-2.caisson --since data-1.caisson',
+      'caisson volume export data --to data-3.caisson --since monday',
       'caisson volume export data --to - | ssh host caisson volume import-backup --from - --store dir:/srv/backup',
     ],
     load: () => import('./commands/volume-export.ts'),

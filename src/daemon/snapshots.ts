@@ -101,9 +101,12 @@ export async function diffSnapshots(
   });
 }
 
-/** By name first: a name may look like the id of another. */
 function findSnapshot(volume: Volume, name: string, wanted: string): SnapshotInfo {
-  const all = volume.snapshots();
+  return snapshotNamed(volume.snapshots(), name, wanted);
+}
+
+/** By name first: a name may look like the id of another. */
+export function snapshotNamed(all: readonly SnapshotInfo[], name: string, wanted: string): SnapshotInfo {
   const found = all.find((snapshot) => snapshot.name === wanted) ?? all.find(({ id }) => id === wanted);
   if (found !== undefined) return found;
   const known = all.slice(-8).map((snapshot) => JSON.stringify(snapshot.name));

@@ -13,6 +13,11 @@ interface Exported {
   readonly bytes: number;
 }
 
+interface TakenSnapshot {
+  readonly id: string;
+  readonly manifestNumber: number;
+}
+
 const mebibyte = 2 ** 20;
 
 test('full and incremental, kept by a host without a key, restored on a new machine', async (context) => {
@@ -60,6 +65,41 @@ test('full and incremental, kept by a host without a key, restored on a new mach
   await host.json(['volume', 'rm', 'data', '--keep-data', '--yes']);
   await host.json([...adopt, '--accept-missing-anchor']);
   assert.equal((await host.run(['volume', 'verify', 'data'])).code, 0);
+  assert.ok((await contentOf(host, 'data')).equals(await contentOf(home, 'data')));
+});
+
+test('an incremental backup that starts from a snapshot, by its name or its id', async (context) => {
+  if (!requireTool(context, 'nbdcopy', 'qemu-io')) return;
+  const home = new Home(context);
+  const key = await home.createVolume('data', '16M');
+  await writeTo(home, 'data', 0, 0x11);
+  const taken = (await home.json(['snapshot', 'create', 'data', 'monday'])) as unknown as TakenSnapshot;
+  const first = await exportTo(home, 'one.backup');
+  await writeTo(home, 'data', 4, 0x22);
+  const second = await exportTo(home, 'two.backup', '--since', 'monday');
+  const same = await exportTo(home, 'same.backup', '--since', taken.id);
+  assert.deepEqual([first.manifestNumber, second.base, same.base], Array(3).fill(taken.manifestNumber));
+  assert.ok(second.bytes < 2 * mebibyte, `${second.bytes} bytes for one MiB`);
+
+  // A file of that name comes first, and says what is wrong with it.
+  fs.writeFileSync(home.path('monday'), 'no backup');
+  const file = await home.error(['volume', 'export', 'data', '--to', 'x', '--since', 'monday']);
+  assert.deepEqual([file.exit, file.code], [2, 'backup-base-missing']);
+  const none = await home.error(['volume', 'export', 'data', '--to', 'x', '--since', 'tuesday']);
+  assert.match(`${none.message} ${none.remedy}`, /data has no snapshot "tuesday" It has "monday"/);
+  fs.renameSync(key, home.path('away.key'));
+  const locked = await home.error(['volume', 'export', 'data', '--to', 'x', '--since', 'tuesday']);
+  assert.notEqual(locked.code, 'snapshot-missing');
+  // Nothing else needs the key of a closed volume.
+  await exportTo(home, 'keyless.backup', '--since', 'one.backup');
+  assert.ok(!fs.existsSync(home.path('x')));
+  fs.renameSync(home.path('away.key'), key);
+
+  const host = new Home(context);
+  for (const name of ['one.backup', 'two.backup'])
+    await host.json(['volume', 'import-backup', '--from', home.path(name), '--store', host.store]);
+  const adopt = ['volume', 'adopt', 'data', '--store', host.store, '--key-file', key, '--accept-missing-anchor'];
+  await host.json(adopt);
   assert.ok((await contentOf(host, 'data')).equals(await contentOf(home, 'data')));
 });
 
@@ -152,7 +192,8 @@ test('bad input is named, and leaves nothing that looks finished', async (contex
     [['volume', 'import-backup', '--from', 'good.backup'], 2, 'argument-invalid'],
     [['volume', 'export', 'nobody', '--to', 'x'], 3, 'name-missing'],
     [['volume', 'export', 'data', '--to', 'absent/x'], 3, 'object-missing'],
-    [['volume', 'export', 'data', '--to', 'x', '--since', 'absent'], 3, 'object-missing'],
+    [['volume', 'export', 'data', '--to', 'x', '--since', './absent'], 3, 'object-missing'],
+    [['volume', 'export', 'data', '--to', 'x', '--since', 'absent'], 3, 'snapshot-missing'],
     [['volume', 'export', 'data', '--to', 'x', '--since', 'cut.backup'], 2, 'backup-base-missing'],
     [['volume', 'export', 'data', '--to', 'x', '--since', '77'], 2, 'backup-base-missing'],
     [['volume', 'export', 'data', '--to', 'x', '--since', `77:${'ab'.repeat(32)}`], 2, 'backup-base-missing'],
@@ -171,6 +212,10 @@ test('bad input is named, and leaves nothing that looks finished', async (contex
   );
   await home.json(import_('good.backup'));
 });
+
+async function exportTo(home: Home, file: string, ...options: readonly string[]): Promise<Exported> {
+  return (await home.json(['volume', 'export', 'data', '--to', file, ...options])) as unknown as Exported;
+}
 
 async function writeTo(home: Home, name: string, mebibytes: number, byte: number): Promise<void> {
   const served = await home.serve([name]);

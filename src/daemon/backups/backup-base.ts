@@ -1,6 +1,8 @@
 /**
- * What an incremental backup starts from, as a person says it: an earlier backup file, the number of a manifest
- * that the store still keeps, or NUMBER:DIGEST as an earlier export printed it.
+ * What an incremental backup starts from, as a person says it: an earlier backup file, a snapshot, the number of a
+ * manifest that the store still keeps, or NUMBER:DIGEST as an earlier export printed it.
+ *
+ * Invariant: only the name of a snapshot needs the key, and only it asks for one.
  */
 import fs from 'node:fs';
 import {
@@ -18,10 +20,24 @@ import { readHead, readManifest } from '../../manifest/manifest.ts';
 import { fileError } from '../../store/file-errors.ts';
 import { volumePrefix } from '../../store/paths.ts';
 import type { Store } from '../../store/store.ts';
+import type { SnapshotInfo } from '../../volume/volume-types.ts';
 
-export async function resolveBase(store: Store, volumeId: Uint8Array, since: string): Promise<BackupBase> {
+export interface BaseOptions {
+  readonly store: Store;
+  readonly volumeId: Uint8Array;
+  /** Digits are a manifest; what has a slash, or is there, is a file; anything else is a snapshot. */
+  readonly since: string;
+  /** The snapshot of that name or id; throws where there is none. */
+  readonly snapshotOf: (wanted: string) => Promise<Pick<SnapshotInfo, 'manifestNumber' | 'manifestDigest'>>;
+}
+
+export async function resolveBase({ store, volumeId, since, snapshotOf }: BaseOptions): Promise<BackupBase> {
   const named = /^(\d{1,15})(?::([0-9a-fA-F]{64}))?$/.exec(since);
-  if (named === null) return baseOfFile(since, volumeId);
+  if (named === null) {
+    if (since.includes('/') || fs.existsSync(since)) return baseOfFile(since, volumeId);
+    const { manifestNumber, manifestDigest } = await snapshotOf(since);
+    return { number: manifestNumber, digest: fromHex(manifestDigest, 32)! };
+  }
   const number = Number(named[1]);
   if (named[2] === undefined) return baseOfStore(store, volumeId, number);
   return { number, digest: fromHex(named[2].toLowerCase(), 32)! };

@@ -1,8 +1,9 @@
 /**
- * `exportBackup` and `importBackup`. Both see only sealed objects; the key is needed for one thing alone: to
- * sign the head of a volume that a writer holds open.
+ * `exportBackup` and `importBackup`. Both see only sealed objects; the key is needed for two things alone: to
+ * sign the head of a volume that a writer holds open, and to know a snapshot by its name.
  */
 import type { OperationProgress, OperationRequest, OperationResponse } from '../../admin/operations.ts';
+import type { Credential } from '../../admin/schema.ts';
 import { exportBackup as exportStream } from '../../backup/exporter.ts';
 import { importBackup as importStream } from '../../backup/importer.ts';
 import type { SignHead } from '../../backup/manifest-view.ts';
@@ -14,13 +15,15 @@ import { HeadState } from '../../manifest/head-format.ts';
 import { buildHead, readHead } from '../../manifest/manifest.ts';
 import { volumePrefix } from '../../store/paths.ts';
 import { unlockVolume } from '../../volume/opening.ts';
-import type { VolumeEnvironment } from '../../volume/volume-types.ts';
+import type { SnapshotInfo, VolumeEnvironment } from '../../volume/volume-types.ts';
 import { credentialOfEntry } from '../credentials.ts';
 import { openSource } from '../filling/sources.ts';
 import type { OperationsContext } from '../operations-context.ts';
-import type { Engine } from '../parts.ts';
+import type { Engine, Parts } from '../parts.ts';
 import { hashedRefusal } from '../served-volume.ts';
+import { snapshotNamed } from '../snapshots.ts';
 import { bytesOfId, closing } from '../volume-details.ts';
+import type { VolumeEntry } from '../volume-names.ts';
 import { resolveBase } from './backup-base.ts';
 import { intoBackup } from './backup-file.ts';
 
@@ -35,8 +38,8 @@ export async function exportBackup(
   const entry = names.find(name);
   if (entry.root !== undefined) throw hashedRefusal(name);
   const volumeId = bytesOfId(entry.volumeId);
-  const keySource = async (): Promise<KeySource> =>
-    parts.keySource(credential ?? (await credentialOfEntry(parts, name, entry)));
+  let unlocking: Promise<KeySource> | undefined;
+  const keySource = (): Promise<KeySource> => (unlocking ??= keySourceOf(parts, name, entry, credential));
   const engine = await parts.engine();
   const opened = await parts.openEnvironment(entry.store, { create: false, log });
   return closing(
@@ -45,7 +48,11 @@ export async function exportBackup(
       const { environment } = opened;
       const { store } = environment;
       const signHead = await signerOf(engine, environment, volumeId, keySource);
-      const base = since === undefined ? undefined : await resolveBase(store, volumeId, since);
+      const snapshotOf = async (wanted: string): Promise<SnapshotInfo> => {
+        const all = await engine.listSnapshots(environment, { volumeId, keySource: await keySource() });
+        return snapshotNamed(all, name, wanted);
+      };
+      const base = since === undefined ? undefined : await resolveBase({ store, volumeId, since, snapshotOf });
       const report = await intoBackup(to, (sink) =>
         exportStream({ store, volumeId, base, signHead, sink, onProgress, signal }),
       );
@@ -61,6 +68,15 @@ export async function exportBackup(
       };
     },
   );
+}
+
+async function keySourceOf(
+  parts: Parts,
+  name: string,
+  entry: VolumeEntry,
+  credential: Credential | undefined,
+): Promise<KeySource> {
+  return parts.keySource(credential ?? (await credentialOfEntry(parts, name, entry)));
 }
 
 /**
