@@ -11,7 +11,9 @@ import { pattern, rejects } from '../../../test/conformance/store.ts';
 import { FakeS3 } from '../../../test/support/fake-s3.ts';
 import { JumpClock } from '../../../test/support/jump-clock.ts';
 import { requireTool, toolOutput } from '../../../test/support/tools.ts';
+import { DirectAnswers } from '../../aws/direct-answers.ts';
 import { systemRandom } from '../../crypto/random.ts';
+import { Region } from '../../lib/region.ts';
 import * as paths from '../paths.ts';
 import { openS3Store } from './open-s3-store.ts';
 import type { S3Store } from './s3-store.ts';
@@ -20,6 +22,7 @@ const base = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-s3-tls-'));
 const key = paths.headKey(paths.volumePrefix(new Uint8Array(16)));
 const certificate = path.join(base, 'certificate.pem');
 const keys = { AWS_ACCESS_KEY_ID: 'AK', AWS_SECRET_ACCESS_KEY: 'SK' };
+const rangeBytes = 1024 * 1024;
 const passed: string[] = [];
 const proxy = http.createServer((request, response) => {
   passed.push(`${request.method} ${new URL(request.url ?? '').pathname}`);
@@ -89,6 +92,33 @@ describe('s3 over TLS', () => {
     await useOnce(await open(`${endpoint}&ca=${certificate}`));
     const { headers } = server.requests.find(({ method }) => method === 'PUT')!;
     assert.equal(headers['x-amz-content-sha256'], 'UNSIGNED-PAYLOAD');
+    server.objects.clear();
+  });
+
+  it('lands large ranges over TLS, side by side, from a server that has shown its certificate', async (t) => {
+    if (server === undefined) return t.skip('no openssl');
+    const endpoint = `https://127.0.0.1:${server.port}`;
+    const store = await open(`endpoint=${endpoint}&ca=${certificate}`);
+    const content = pattern(4 * rangeBytes, 7);
+    await store.create(key, content);
+    const reader = await store.open(key);
+    const readRange = async (index: number): Promise<void> => {
+      const start = (index % 4) * rangeBytes;
+      const region = new Region(rangeBytes);
+      await reader.read(start, rangeBytes, region, 0);
+      assert.deepEqual(region.bytes, content.subarray(start, start + rangeBytes));
+    };
+    await Promise.all(Array.from({ length: 24 }, (_, index) => readRange(index)));
+    await reader.close();
+    await store.close();
+    const stranger = new DirectAnswers({
+      endpoint: new URL(endpoint),
+      authorities: undefined,
+      idleMilliseconds: 60_000,
+    });
+    const landing = { room: () => new Uint8Array(rangeBytes), landed: () => assert.fail('bytes of a stranger') };
+    await assert.rejects(stranger.get({ path: '/', headers: {}, landing, check: () => {} }), /self-signed/);
+    stranger.close();
     server.objects.clear();
   });
 
