@@ -1,6 +1,6 @@
 /**
  * The root key of a broker as its database keeps it, also in the middle of a rotation (spec/broker-http.md,
- * "Keys of the broker", "Rotation"). Owns the settings and what they are wrapped by.
+ * "Keys of the broker", "Rotation"). Owns the settings and what they are wrapped by. Vectors: test/vectors/root-rotation/.
  *
  * Invariants: while a rotation goes on, the old and the new master key each open both root keys; the signing seed
  * stays the same for the life of the broker; a wrapped value opens only as what, for whom and under which name it was wrapped.
@@ -71,8 +71,10 @@ export const nextPlace = ownPlace('root-key-next');
 export const previousPlace = ownPlace('root-key-previous');
 export const seedPlace = ownPlace(seedSetting);
 
+export type Settings = Pick<BrokerDatabase, 'setting'>;
+
 /** Undefined: the database has no keys yet. `key-wrong` where `source` opens none of them. */
-export async function readRootKeys(database: BrokerDatabase, source: KeySource): Promise<RootKeys | undefined> {
+export async function readRootKeys(database: Settings, source: KeySource): Promise<RootKeys | undefined> {
   const parameters = await database.setting(masterSetting);
   const wrapped = await database.setting(rootSetting);
   if (parameters === undefined && wrapped === undefined) return undefined;
@@ -86,16 +88,24 @@ export async function readRootKeys(database: BrokerDatabase, source: KeySource):
   return { ...keys, generation, seed: await readSeed(database, keys) };
 }
 
-export async function readRotation(database: BrokerDatabase): Promise<Rotation | undefined> {
+export async function readRotation(database: Settings): Promise<Rotation | undefined> {
   const value = await database.setting(rotationSetting);
-  if (value === undefined || value.length === 0) return undefined;
+  return value === undefined || value.length === 0 ? undefined : decodeRotation(value);
+}
+
+/** All that is not what `encodeRotation` gives is `database-damaged`. */
+export function decodeRotation(value: Uint8Array): Rotation {
   const reader = new ByteReader(value, 'rotation');
-  if (reader.u8() !== rotationVersion) throw damaged('its rotation is of another version');
-  const [parameters, newByMaster, newByOld, oldByNew] = [1, 2, 3, 4].map(() =>
-    Uint8Array.from(reader.block(parametersBytesMax)),
-  ) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
-  if (reader.position !== value.length) throw damaged('its rotation is longer than it says');
-  return { parameters, newByMaster, newByOld, oldByNew };
+  try {
+    if (reader.u8() !== rotationVersion) throw reader.invalid('it is of another version');
+    const [parameters, newByMaster, newByOld, oldByNew] = [1, 2, 3, 4].map(() =>
+      Uint8Array.from(reader.block(parametersBytesMax)),
+    ) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    reader.end();
+    return { parameters, newByMaster, newByOld, oldByNew };
+  } catch (cause) {
+    throw isCaissonError(cause, 'format-invalid') ? damaged(cause.message, cause) : cause;
+  }
 }
 
 export function encodeRotation({ parameters, newByMaster, newByOld, oldByNew }: Rotation): Uint8Array {
@@ -141,7 +151,7 @@ async function openBoth(
 }
 
 async function readSeed(
-  database: BrokerDatabase,
+  database: Settings,
   { current, previous }: Pick<RootKeys, 'current' | 'previous'>,
 ): Promise<Uint8Array> {
   const wrapped = await database.setting(seedSetting);
@@ -181,8 +191,9 @@ export function masterKeyWrong({ describe }: KeySource): CaissonError {
   });
 }
 
-export function damaged(what: string): CaissonError {
+export function damaged(what: string, cause?: CaissonError): CaissonError {
   return new CaissonError('integrity', 'database-damaged', `the broker's database does not fit together: ${what}`, {
     remedy: 'Restore the database from a backup.',
+    ...(cause === undefined ? {} : { cause }),
   });
 }
