@@ -65,8 +65,11 @@ const document = (name: string, version: number, changes: Partial<StoredDocument
 
 const refuses = (work: Promise<unknown>, code: string): Promise<void> => assert.rejects(work, { code });
 
-export function databaseConformance(name: string, factory: () => Promise<DatabaseMedium>): void {
-  const rule = (title: string, body: (database: BrokerDatabase, medium: DatabaseMedium) => Promise<void>): void => {
+type Rule = (title: string, body: (database: BrokerDatabase, medium: DatabaseMedium) => Promise<void>) => void;
+
+/** Each rule has a database of its own, with one tenant. */
+function rulesOf(factory: () => Promise<DatabaseMedium>): Rule {
+  return (title, body) => {
     it(title, async () => {
       const medium = await factory();
       try {
@@ -78,6 +81,97 @@ export function databaseConformance(name: string, factory: () => Promise<Databas
       }
     });
   };
+}
+
+/** What rotations and revocations stand on; the database in memory of other tests keeps these, too. */
+export function settingConformance(name: string, factory: () => Promise<DatabaseMedium>): void {
+  const rule = rulesOf(factory);
+  const put = (value: number, keepsOther = false): Effect => ({
+    ...{ kind: 'put-setting', name: 'root', value: Uint8Array.of(value), keepsOther },
+  });
+  const expect = (...value: number[]): Effect => ({
+    ...{ kind: 'expect-setting', name: 'root', value: Uint8Array.from(value) },
+  });
+
+  describe(`settings and epochs of a broker database: ${name}`, () => {
+    rule('a setting is kept, and the first of several writers wins where it asks for that', async (database) => {
+      assert.equal(await database.setting('root'), undefined);
+      await database.commit(change(put(1, true)));
+      await database.commit(change(put(1, true)));
+      await refuses(database.commit(change(put(2, true))), 'name-exists');
+      await database.commit(change(put(2)));
+      assert.deepEqual(await database.setting('root'), Uint8Array.of(2));
+    });
+
+    rule(
+      'a commit that expects another setting is refused whole, one that expects this one changes it',
+      async (database) => {
+        await refuses(database.commit(change(expect(1))), 'object-changed');
+        await database.commit(change(expect(), put(1)));
+        await database.commit(change(expect(1)));
+        assert.deepEqual(await database.setting('root'), Uint8Array.of(1));
+        const { size } = await database.logTree();
+        for (const other of [[], [2], [1, 0]])
+          await assert.rejects(database.commit(change(put(9), expect(...other), putTenant('b'))), {
+            ...{ code: 'object-changed', kind: 'transient' },
+          });
+        assert.deepEqual(await database.setting('root'), Uint8Array.of(1));
+        assert.equal(await database.tenant('b'), undefined);
+        assert.equal((await database.logTree()).size, size);
+        // Emptied is as if it had never been there; what a commit puts itself is what it sees.
+        const emptied: Effect = { kind: 'put-setting', name: 'root', value: new Uint8Array(0) };
+        await database.commit(change(expect(1), emptied, expect()));
+        await database.commit(change(expect()));
+        await refuses(database.commit(change(expect(1))), 'object-changed');
+      },
+    );
+
+    rule('of several that expect the same setting at once, one changes it', async (database, medium) => {
+      const other = await medium.open();
+      await database.commit(change(put(1)));
+      const outcomes = await Promise.allSettled(
+        [2, 3, 4, 5].map((value) => (value % 2 ? database : other).commit(change(expect(1), put(value)))),
+      );
+      const refused = outcomes.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []));
+      assert.deepEqual(refused, ['object-changed', 'object-changed', 'object-changed']);
+      const winner = outcomes.findIndex(({ status }) => status === 'fulfilled');
+      assert.deepEqual(await other.setting('root'), Uint8Array.of(2 + winner));
+      assert.equal((await database.logTree()).size, 3);
+    });
+
+    rule('an epoch is raised by one, or to one at least, and never falls', async (database) => {
+      const raise = (atLeast?: number): Effect => ({
+        ...{ kind: 'raise-capability-epoch', tenant: tenantName, volumeId },
+        ...(atLeast === undefined ? {} : { atLeast }),
+      });
+      assert.equal(await database.capabilityEpoch(tenantName, volumeId), 0);
+      for (const [atLeast, epoch] of [
+        [undefined, 1],
+        [undefined, 2],
+        [0, 2],
+        [1, 2],
+        [2, 2],
+        [7, 7],
+        [7, 7],
+        [undefined, 8],
+        [2 ** 53 - 1, 2 ** 53 - 1],
+        [9, 2 ** 53 - 1],
+      ] as const) {
+        await database.commit(change(raise(atLeast)));
+        assert.equal(await database.capabilityEpoch(tenantName, volumeId), epoch, `to ${atLeast}`);
+      }
+      const other = new Uint8Array(16).fill(2);
+      await database.commit(
+        change({ ...raise(5), volumeId: other } as Effect, { ...raise(), volumeId: other } as Effect),
+      );
+      assert.equal(await database.capabilityEpoch(tenantName, other), 6);
+    });
+  });
+}
+
+export function databaseConformance(name: string, factory: () => Promise<DatabaseMedium>): void {
+  settingConformance(name, factory);
+  const rule = rulesOf(factory);
 
   describe(`broker database conformance: ${name}`, () => {
     rule('tenants are new once, changed only where they are, and listed in order', async (database) => {
@@ -250,7 +344,7 @@ export function databaseConformance(name: string, factory: () => Promise<Databas
       await checkLog(database);
     });
 
-    rule('sessions, epochs and settings are kept', async (database) => {
+    rule('sessions are kept', async (database) => {
       const session = {
         id: volumeId,
         tenant: tenantName,
@@ -263,28 +357,6 @@ export function databaseConformance(name: string, factory: () => Promise<Databas
       await database.commit(change({ kind: 'put-session', session: { ...session, expiresAt: started + 1 } }));
       assert.equal((await database.session(volumeId))?.expiresAt, started + 1);
       assert.equal(await database.session(new Uint8Array(16)), undefined);
-      assert.equal(await database.capabilityEpoch(tenantName, volumeId), 0);
-      for (let epoch = 1; epoch < 4; epoch++) {
-        await database.commit(change({ kind: 'raise-capability-epoch', tenant: tenantName, volumeId }));
-        assert.equal(await database.capabilityEpoch(tenantName, volumeId), epoch);
-      }
-      for (const [atLeast, epoch] of [
-        [2, 3],
-        [7, 7],
-        [7, 7],
-      ] as const) {
-        await database.commit(change({ kind: 'raise-capability-epoch', tenant: tenantName, volumeId, atLeast }));
-        assert.equal(await database.capabilityEpoch(tenantName, volumeId), epoch);
-      }
-      assert.equal(await database.setting('root'), undefined);
-      const put = (value: number, keepsOther = false): Effect => ({
-        ...{ kind: 'put-setting', name: 'root', value: Uint8Array.of(value), keepsOther },
-      });
-      await database.commit(change(put(1, true)));
-      await database.commit(change(put(1, true)));
-      await refuses(database.commit(change(put(2, true))), 'name-exists');
-      await database.commit(change(put(2)));
-      assert.deepEqual(await database.setting('root'), Uint8Array.of(2));
     });
 
     rule('what expired long ago is removed, what might still count is not', async (database) => {

@@ -172,9 +172,12 @@ function apply(state: State, effect: Effect): void {
       state.epochs.set(place, Math.max(before, effect.atLeast ?? before + 1));
       return;
     }
-    case 'put-setting':
+    case 'put-setting': {
+      const held = effect.keepsOther === true ? state.settings.get(effect.name) : undefined;
+      if (held !== undefined && toHex(held) !== toHex(effect.value)) throw refusal('name-exists');
       state.settings.set(effect.name, effect.value);
       return;
+    }
     case 'expect-setting':
       if (toHex(state.settings.get(effect.name) ?? new Uint8Array(0)) !== toHex(effect.value))
         throw new CaissonError('transient', 'object-changed', `${effect.name} was changed`);
