@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, test } from 'node:test';
 import { keysBelow, openBrokerKeys } from '../../src/broker/release/broker-keys.ts';
-import type { BrokerKeys } from '../../src/broker/release/broker-keys.ts';
 import { readRootKeys, readRotation } from '../../src/broker/release/root-key.ts';
 import { rotateRootKey } from '../../src/broker/release/root-rotation.ts';
 import { newVolumeKey, openVolumeKey } from '../../src/broker/release/volume-keys.ts';
@@ -22,11 +21,9 @@ import { Home } from '../support/caisson.ts';
 import { startCliBroker } from '../support/cli-broker.ts';
 import { clientOf, prepareBroker, workloadAt, workloadEvidence, workloadRoot } from '../support/fake-tpm-workload.ts';
 import { MemoryBrokerDatabase } from '../support/memory-broker-database.ts';
+import { addKey, masterOf, mustOpen, now, openedBy, put, putKeys } from '../support/rotated-keys.ts';
 
 const random = systemRandom;
-const now = (): number => 1_790_000_000_000;
-const masterOf = (fill: number): KeySource =>
-  createKeyFileSource({ content: Uint8Array.from({ length: 32 }, (_, at) => at * fill + 1), random });
 const [first, second, third] = [masterOf(1), masterOf(2), masterOf(3)];
 
 async function newDatabase(
@@ -34,44 +31,10 @@ async function newDatabase(
 ): Promise<{ database: MemoryBrokerDatabase; secrets: Map<string, string> }> {
   const database = new MemoryBrokerDatabase();
   const { keys } = await openBrokerKeys(database, first, random, now());
-  const tenant = { name: 'acme', adminTokenDigest: new Uint8Array(32) };
-  await put(database, { kind: 'put-tenant', tenant, isNew: true });
-  const made = Array.from({ length: keyCount }, (_, at) =>
-    newVolumeKey({ tenant: 'acme', key: `k${at}` }, 'main', keys, random, now()),
-  );
-  await put(database, ...made.map(({ stored: key }) => ({ kind: 'create-key', key }) as const));
-  const secrets = new Map(made.map(({ key, stored }) => [stored.name, toHex(key)]));
-  return { database, secrets };
+  return { database, secrets: await putKeys(database, keys, keyCount) };
 }
 
-type Database = MemoryBrokerDatabase;
-type Effect = Parameters<Database['commit']>[0]['effects'][number];
-
-async function put(database: Database, ...effects: Effect[]): Promise<void> {
-  await database.commit({ effects, entries: [{ kind: 'admin-change', at: now(), tenant: 'root', facts: {} }] });
-}
-
-async function addKey(database: Database, keys: BrokerKeys, name: string): Promise<string> {
-  const { key, stored } = newVolumeKey({ tenant: 'acme', key: name }, 'main', keys, random, now());
-  await put(database, { kind: 'create-key', key: stored }, keys.expected);
-  return toHex(key);
-}
-
-async function openedBy(database: Database, source: KeySource): Promise<BrokerKeys> {
-  const roots = await readRootKeys(database, source);
-  assert.ok(roots !== undefined);
-  return keysBelow(roots, random);
-}
-
-async function mustOpen(database: Database, source: KeySource, secrets: ReadonlyMap<string, string>): Promise<void> {
-  const keys = await openedBy(database, source);
-  for (const stored of await database.keys('acme')) {
-    if (stored.erasedAt === undefined)
-      assert.equal(toHex(openVolumeKey(stored, keys)), secrets.get(stored.name), stored.name);
-  }
-}
-
-const rotate = (database: Database, from = first, to = second): ReturnType<typeof rotateRootKey> =>
+const rotate = (database: MemoryBrokerDatabase, from = first, to = second): ReturnType<typeof rotateRootKey> =>
   rotateRootKey({ database, from, to, random, now });
 
 describe('a rotation of the root key', () => {
