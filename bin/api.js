@@ -8,5 +8,6 @@ const api = createRequire(import.meta.url)('../dist/src/api.js');
 
 export const { createVolume, openVolume, inspectVolume, listVolumes, removeVolume, verifyVolume } = api;
 export const { openSnapshot, listSnapshots, diffSnapshots, eraseVolume, checkReceipt, readReceipt } = api;
+export const { locateMove, removeMovedSource } = api;
 export const { createHashedVolume, openHashedVolume, OpenHashedVolume, verifyHashedVolume } = api;
 export const { CaissonError, OpenVolume, Region, isCaissonError } = api;
