@@ -221,6 +221,26 @@ export const mount = z.object({
   notes: z.array(z.string()),
 });
 
+export const storeTraffic = z.object({
+  /** Its URL. */
+  store: z.string(),
+  requests: z.number(),
+  /** Of these: asked to come later; answered with an error of the server's own, or not at all. */
+  throttled: z.number(),
+  failed: z.number(),
+  retries: z.number(),
+  sentBytes: byteCount,
+  receivedBytes: byteCount,
+});
+
+export const readCacheCounts = z.object({
+  hits: z.number(),
+  misses: z.number(),
+  evictions: z.number(),
+  heldBytes: byteCount,
+  bytesMax: byteCount,
+});
+
 export const daemonStatus = z.object({
   version: z.string(),
   pid: z.number().int(),
@@ -231,6 +251,10 @@ export const daemonStatus = z.object({
   tcp: z.string().nullable(),
   sealer: z.string(),
   residentBytes: byteCount,
+  /** What went to and came from each store on another machine since the daemon started. */
+  stores: z.array(storeTraffic).default([]),
+  /** Of the read cache in front of them; null: none was needed yet. */
+  readCache: readCacheCounts.nullable().default(null),
   volumes: z.array(
     volumeExport.extend({
       latched: z.string().nullable(),

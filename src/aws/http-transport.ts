@@ -37,6 +37,8 @@ export interface Exchange {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly payload?: Payload;
+  /** Told of the bytes of the payload as they leave. */
+  readonly meter?: { sent(bytes: number): void };
   /** What is kept of the answer's body; a longer one is an error, and is not read further. */
   readonly answerBytesMax: number;
   /** Takes the body of an answer with status 200 or 206 as it comes, instead. */
@@ -136,7 +138,7 @@ export class HttpTransport {
         receive(response, exchange).then(resolve, reject);
       });
       // A server may answer (refuse) before it has read everything: then the rest is not sent.
-      send(request, exchange.payload, () => isAnswered).catch(reject);
+      send(request, exchange, () => isAnswered).catch(reject);
     });
   }
 
@@ -151,13 +153,16 @@ export class HttpTransport {
   }
 }
 
-async function send(request: ClientRequest, payload: Payload | undefined, isDone: () => boolean): Promise<void> {
+async function send(request: ClientRequest, { payload, meter }: Exchange, isDone: () => boolean): Promise<void> {
   if (payload !== undefined) {
     for await (const piece of payload.pieces()) {
       if (isDone() || request.destroyed) break;
       await new Promise<void>((resolve) => {
         // A failure shows as 'error' of the request, which ends the exchange.
-        request.write(piece, () => resolve());
+        request.write(piece, (error) => {
+          if (error === undefined || error === null) meter?.sent(piece.length);
+          resolve();
+        });
       });
     }
   }

@@ -14,6 +14,7 @@ import { credentialOfEntry } from './credentials.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import type { MountedVolume, Mounts, Parts } from './parts.ts';
 import { stateOf } from './served-volume.ts';
+import { storeSummaries } from './store-summaries.ts';
 import { exportOf } from './volume-host.ts';
 import type { AttachedBy, VolumeHost } from './volume-host.ts';
 import type { VolumeNames } from './volume-names.ts';
@@ -53,6 +54,7 @@ export class DaemonControl {
       tcp: this.host.tcp?.address ?? null,
       sealer: (await parts.sealer()).name,
       residentBytes: process.memoryUsage.rss(),
+      ...storeSummaries(parts.storeCounts),
       volumes: this.host.list().map((hosted) => {
         const { volume } = hosted;
         const { latched, spoolBytes, stats } = stateOf(volume);

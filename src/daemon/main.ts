@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import type { Environment, Folders } from '../lib/folders.ts';
 import type { FileLock } from '../store/file-system.ts';
 import type { ReadCache } from '../store/read-cache.ts';
+import { StoreCounts } from '../store/store-counts.ts';
 import type { SealerChoice } from '../crypto/choose-sealer.ts';
 import type { Configuration } from './configuration.ts';
 import { credentialOfHint, generateKeyFile, generateKeystore, keySourceOf } from './credentials.ts';
@@ -23,8 +24,10 @@ export function createParts(
     (chosen ??= import('../crypto/choose-sealer.ts').then(({ chooseSealer }) => chooseSealer(configuration.sealer)));
   let cache: ReadCache | undefined;
   const { remote } = configuration;
+  const counts = new StoreCounts();
   return {
     configuration,
+    storeCounts: counts,
     engine: async () => {
       const [frontDoor, { verifyBlocks }] = await Promise.all([
         import('../volume/volume.ts'),
@@ -44,7 +47,7 @@ export function createParts(
         anchor: configuration.anchor,
         sealer,
         tuning: configuration.tuning,
-        remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom },
+        remote: { spoolFolder: remote.spoolFolder ?? folders.spools, environment, random: systemRandom, counts },
         readCache: async (isShared) => {
           const { createReadCache } = await import('../store/read-cache-file.ts');
           // Answers of a server arrive in buffers outside the heap. By default V8 collects the whole heap for every few
@@ -52,7 +55,7 @@ export function createParts(
           setFlagsFromString('--external-memory-accounted-in-global-limit');
           const { cacheFolder = folders.cache, cacheBytesMax } = remote;
           if (!isShared) return createReadCache(cacheFolder, cacheBytesMax, systemRandom);
-          return (cache ??= createReadCache(cacheFolder, cacheBytesMax, systemRandom));
+          return (cache ??= createReadCache(cacheFolder, cacheBytesMax, systemRandom, counts.readCache));
         },
       });
     },

@@ -3,9 +3,11 @@
  * read when somebody asks, by `collect()`, and never kept twice.
  */
 import { Counter, Gauge, Registry } from '@prometheus-io/client';
+import type { StoreCounts } from '../store/store-counts.ts';
 import type { HousekeepingStats, VolumeStats } from '../volume/volume-types.ts';
 import { anchorOutage } from './anchor-outages.ts';
 import { isHashed, stateOf } from './served-volume.ts';
+import { registerStoreMetrics } from './store-metrics.ts';
 import type { HostedVolume, VolumeHost } from './volume-host.ts';
 
 interface Described<Source> {
@@ -76,7 +78,7 @@ const gauges: readonly Described<HostedVolume>[] = [
   },
 ];
 
-export function createMetrics(host: VolumeHost): () => Promise<string> {
+export function createMetrics(host: VolumeHost, storeCounts: StoreCounts): () => Promise<string> {
   const registry = new Registry();
   const labelNames = ['volume'] as const;
   for (const { name, help, read } of counters) {
@@ -117,6 +119,7 @@ export function createMetrics(host: VolumeHost): () => Promise<string> {
       },
     });
   }
+  registerStoreMetrics(registry, storeCounts);
   const resident: Gauge = new Gauge({
     name: 'caisson_process_resident_bytes',
     help: 'Resident memory of the daemon',

@@ -7,6 +7,7 @@ import type { Credential, KeyHint } from '../admin/schema.ts';
 import type { BlockDevice } from '../export/block-device.ts';
 import type { KeySource } from '../keys/key-source.ts';
 import type { Store } from '../store/store.ts';
+import type { StoreCounts } from '../store/store-counts.ts';
 import type {
   ChangedExtent,
   CreateOptions,
@@ -147,6 +148,7 @@ export interface Mounts {
 }
 
 export interface Parts {
+  readonly storeCounts: StoreCounts;
   engine(): Promise<Engine>;
   openEnvironment(storeUrl: string, options: EnvironmentOptions): Promise<OpenEnvironment>;
   keySource(credential: Credential): Promise<KeySource>;

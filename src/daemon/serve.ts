@@ -126,7 +126,7 @@ async function startAdmin({ parts, names, folders, log }: ServeContext, control:
   const operations = createOperations({ parts, names, folders, log: log.write, daemon: control });
   let collect: Promise<() => Promise<string>> | undefined;
   const metrics = async (): Promise<string> => {
-    collect ??= import('./metrics.ts').then(({ createMetrics }) => createMetrics(control.host));
+    collect ??= import('./metrics.ts').then(({ createMetrics }) => createMetrics(control.host, parts.storeCounts));
     return (await collect)();
   };
   const onError = (operation: string, error: unknown): void => log.write('warn', `${operation} failed`, { error });

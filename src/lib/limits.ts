@@ -156,6 +156,8 @@ export const readCacheChunkBytes = 256 * 1024;
 /** On local disk, unless configured otherwise. */
 export const readCacheBytesDefault = 4 * 1024 * 1024 * 1024;
 export const readCacheBytesMin = 16 * 1024 * 1024;
+/** Stores on other machines whose requests a process counts each on its own; beyond them it counts all together. */
+export const storeCountsPlacesMax = 256;
 /** Chunks in memory: being fetched, or being written to the cache's file. */
 export const readCacheLoadsMax = 160;
 /** Neighbours that one request fetches together. */

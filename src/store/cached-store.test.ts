@@ -17,6 +17,7 @@ import { nodeFileSystem } from './node-file-system.ts';
 import * as paths from './paths.ts';
 import { ReadCache } from './read-cache.ts';
 import type { ObjectReader, Store } from './store.ts';
+import { ReadCacheCounts } from './store-counts.ts';
 
 const base = fs.mkdtempSync(path.join(os.tmpdir(), 'caisson-cached-'));
 after(() => fs.rmSync(base, { recursive: true, force: true }));
@@ -28,6 +29,7 @@ let fileCount = 0;
 interface Rig {
   readonly store: CachedStore;
   readonly faults: StoreFaults;
+  readonly counts: ReadCacheCounts;
   /** The cache's own file. */
   readonly file: string;
 }
@@ -35,8 +37,9 @@ interface Rig {
 async function rig(chunks = 8, inner: Store = new MemoryStore(new MemoryMedium())): Promise<Rig> {
   const file = path.join(base, String(++fileCount));
   const faults = new StoreFaults();
-  const cache = new ReadCache(() => nodeFileSystem.open(file, 'exclusive'), chunks * chunk);
-  return { store: new CachedStore(new FaultStore(inner, systemClock, faults), cache), faults, file };
+  const counts = new ReadCacheCounts();
+  const cache = new ReadCache(() => nodeFileSystem.open(file, 'exclusive'), chunks * chunk, counts);
+  return { store: new CachedStore(new FaultStore(inner, systemClock, faults), cache, true), faults, counts, file };
 }
 
 async function read(reader: ObjectReader, offset: number, length: number): Promise<Uint8Array> {
@@ -106,6 +109,36 @@ describe('read cache', () => {
     assert.deepEqual(await read(reader, 0, 100), pattern(100, 1));
     assert.equal(faults.countOf('reader.read'), 2, 'the other chunk was not fetched again');
     await reader.close();
+  });
+
+  it('counts what it answered, what waited for the store, what made room and what it holds', async () => {
+    const { store, counts } = await rig(2);
+    const seen = (): number[] => [counts.hits, counts.misses, counts.evictions, counts.heldBytes / chunk];
+    await store.create(segment(1), new Uint8Array(4 * chunk));
+    const reader = await store.open(segment(1));
+    const target = new Region(2 * chunk);
+    await reader.read(0, 2 * chunk, target, 0);
+    await untilKept(reader, 0);
+    await untilKept(reader, chunk);
+    const [hits = 0, ...others] = seen();
+    assert.deepEqual(others, [2, 0, 2], 'two pieces waited for, and held');
+    // At once, and by a wait for the disk: a read of both pieces is two hits, either way.
+    assert.equal(reader.tryRead(chunk - 5, 10, target, 0), true);
+    assert.equal(counts.hits - hits, 2);
+    await reader.read(chunk - 5, 10, target, 0);
+    assert.equal(counts.hits - hits, 4);
+    // One of them is not held: it is no hit until the read that waits for it.
+    assert.equal(reader.tryRead(2 * chunk - 5, 10, target, 0), false);
+    assert.equal(counts.hits - hits, 4);
+    await reader.read(3 * chunk, 10, target, 0);
+    await untilKept(reader, 3 * chunk);
+    assert.deepEqual(seen().slice(1), [3, 1, 2]);
+    assert.equal(reader.forget!(3 * chunk, 1), true);
+    assert.deepEqual(seen().slice(1), [3, 1, 1]);
+    assert.equal(counts.bytesMax, 2 * chunk);
+    await reader.close();
+    await store.close();
+    assert.deepEqual(seen().slice(1), [3, 1, 0]);
   });
 
   it('a failure is not kept, and each waiter hears of it', async () => {

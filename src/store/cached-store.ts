@@ -141,6 +141,7 @@ class CachedReader implements ObjectReader {
   tryRead(offset: number, length: number, target: Region, targetOffset: number): boolean {
     if (offset + length > this.size) return false; // `read` says why
     let position = offset;
+    let hits = 0;
     const end = offset + length;
     while (position < end) {
       const chunk = Math.floor(position / readCacheChunkBytes);
@@ -149,7 +150,10 @@ class CachedReader implements ObjectReader {
       if (!this.#cache.readNow(this.#object, chunk, within, count, target, targetOffset + position - offset))
         return false;
       position += count;
+      hits++;
     }
+    // Only now: a read that was not whole is made again, and counted there.
+    this.#cache.counts.hits += hits;
     return true;
   }
 

@@ -6,6 +6,7 @@ import type { Random } from '../lib/random.ts';
 import { openDirStore } from './dir-store.ts';
 import { nodeFileSystem } from './node-file-system.ts';
 import type { Store } from './store.ts';
+import type { StoreCounts } from './store-counts.ts';
 
 export interface OpenStoreOptions {
   readonly create: boolean;
@@ -21,6 +22,7 @@ export interface RemoteStoreOptions {
   readonly spoolFolder: string;
   readonly environment: Environment;
   readonly random: Random;
+  readonly counts?: StoreCounts;
 }
 
 interface StoreKind {

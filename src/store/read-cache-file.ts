@@ -2,15 +2,23 @@
 import { toHex } from '../lib/hex.ts';
 import { readCacheBytesDefault } from '../lib/limits.ts';
 import type { Random } from '../lib/random.ts';
+import type { FileHandle } from './file-system.ts';
 import { nodeFileSystem } from './node-file-system.ts';
 import { ReadCache } from './read-cache.ts';
+import type { ReadCacheCounts } from './store-counts.ts';
 
-export function createReadCache(folder: string, bytesMax: number | undefined, random: Random): ReadCache {
-  return new ReadCache(async () => {
+export function createReadCache(
+  folder: string,
+  bytesMax: number | undefined,
+  random: Random,
+  counts?: ReadCacheCounts,
+): ReadCache {
+  const openFile = async (): Promise<FileHandle> => {
     await nodeFileSystem.makeDirectory(folder);
     const path = `${folder}/read-cache-${toHex(random.bytes(8))}`;
     const file = await nodeFileSystem.open(path, 'exclusive');
     await nodeFileSystem.unlink(path);
     return file;
-  }, bytesMax ?? readCacheBytesDefault);
+  };
+  return new ReadCache(openFile, bytesMax ?? readCacheBytesDefault, counts);
 }

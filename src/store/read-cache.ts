@@ -10,6 +10,7 @@ import { assert } from '../lib/assert.ts';
 import { readCacheChunkBytes, readCacheLoadsMax } from '../lib/limits.ts';
 import { Region } from '../lib/region.ts';
 import type { FileHandle } from './file-system.ts';
+import { ReadCacheCounts } from './store-counts.ts';
 
 /** Makes the cache's file; called once, when something is to be kept. */
 export type OpenCacheFile = () => Promise<FileHandle>;
@@ -49,6 +50,7 @@ interface Slot {
 }
 
 export class ReadCache {
+  readonly counts: ReadCacheCounts;
   readonly #openFile: OpenCacheFile;
   readonly #slotsMax: number;
   readonly #slots: (Slot | undefined)[] = [];
@@ -64,10 +66,12 @@ export class ReadCache {
   readonly #spares = new Map<number, Region[]>();
   #spareBytes = 0;
 
-  constructor(openFile: OpenCacheFile, bytesMax: number) {
+  constructor(openFile: OpenCacheFile, bytesMax: number, counts = new ReadCacheCounts()) {
     this.#openFile = openFile;
+    this.counts = counts;
     this.#slotsMax = Math.floor(bytesMax / readCacheChunkBytes);
     assert(this.#slotsMax > 0, 'a read cache holds a chunk at least');
+    counts.bytesMax = this.#slotsMax * readCacheChunkBytes;
   }
 
   /** Chunks that are being fetched or written. */
@@ -98,7 +102,10 @@ export class ReadCache {
     slot.used = true;
     slot.pins++;
     try {
-      if ((await this.#file!.read(index * readCacheChunkBytes + offset, length, target, at)) === length) return true;
+      if ((await this.#file!.read(index * readCacheChunkBytes + offset, length, target, at)) === length) {
+        this.counts.hits++;
+        return true;
+      }
     } catch {
       // As a chunk that was lost: it is fetched again.
     } finally {
@@ -158,6 +165,7 @@ export class ReadCache {
   async take(object: CachedObject, chunk: number, copy: (region: Region, offset: number) => void): Promise<void> {
     const { fetch, offset } = object.loads.get(chunk)!;
     fetch.users++;
+    this.counts.misses++;
     const region = await fetch.region;
     copy(region, offset);
     this.#release(fetch, region);
@@ -168,6 +176,7 @@ export class ReadCache {
     const file = this.#file;
     this.#isBroken = true;
     this.#file = undefined;
+    this.#countHeld();
     await file?.close();
   }
 
@@ -225,6 +234,7 @@ export class ReadCache {
       this.#slots[index] = { object, chunk: chunk + at, used: true, pins: 1 };
       indexes.push(index);
     }
+    this.#countHeld();
     for (let at = 0, count = 1; at < indexes.length; at += count, count = 1) {
       while (at + count < indexes.length && indexes[at + count] === indexes[at]! + count) count++;
       const bytes = Math.min(count * readCacheChunkBytes, length - at * readCacheChunkBytes);
@@ -255,6 +265,12 @@ export class ReadCache {
   #freeSlot(index: number): void {
     this.#slots[index] = undefined;
     this.#free.push(index);
+    this.#countHeld();
+  }
+
+  #countHeld(): void {
+    const slots = this.#isBroken ? 0 : this.#slots.length - this.#free.length;
+    this.counts.heldBytes = slots * readCacheChunkBytes;
   }
 
   async #open(): Promise<void> {
@@ -284,7 +300,10 @@ export class ReadCache {
         slot.used = false;
         continue;
       }
-      if (slot.object.slots[slot.chunk] === index + 1) slot.object.slots[slot.chunk] = 0;
+      if (slot.object.slots[slot.chunk] === index + 1) {
+        slot.object.slots[slot.chunk] = 0;
+        this.counts.evictions++;
+      }
       return index;
     }
     return undefined;

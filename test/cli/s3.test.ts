@@ -73,6 +73,60 @@ test('its snapshots, clones and erasure work in a bucket, and FLUSH waits for it
   await patterns(clone.uri, 'read -P 1 0 64k', 'write -P 3 0 64k', 'flush', 'read -P 3 0 64k');
 });
 
+interface StoreStatus {
+  readonly stores: { store: string; requests: number; retries: number; sentBytes: number; receivedBytes: number }[];
+  readonly readCache: { hits: number; misses: number; evictions: number; heldBytes: number; bytesMax: number } | null;
+}
+
+test('the daemon tells what went to a bucket and came from it, and what the read cache did', async (t) => {
+  if (!requireTool(t, 'qemu-io')) return;
+  const home = homeWith(t, keys);
+  await home.json(create(home, url('bucket/counted')));
+  const served = await home.serve(['data']);
+  const uri = served.ready.volumes[0]?.uri ?? '';
+  const { requests } = server;
+  const before = requests.length;
+  assert.equal((await run('qemu-io', ['-f', 'raw', '-c', 'write -P 5 0 2M', '-c', 'flush', uri])).status, 0);
+  await home.json(['detach', 'data']);
+  await home.json(['attach', 'data']);
+  server.inject(({ method, key }) => method === 'HEAD' && key.includes('/segments/'), {
+    ...{ kind: 'answer', status: 503, code: 'SlowDown' },
+  });
+  assert.equal((await run('qemu-io', ['-r', '-f', 'raw', '-c', 'read -P 5 0 2M', uri])).status, 0);
+  const status = (await home.json(['status'])) as unknown as StoreStatus;
+  const [store] = status.stores;
+  assert.equal(status.stores.length, 1);
+  assert.ok(store !== undefined && store.requests > requests.length - before);
+  assert.equal(store.retries, 1);
+  assert.ok(store.sentBytes > 2 ** 21 && store.receivedBytes > 2 ** 21, JSON.stringify(store));
+  assert.ok(status.readCache !== null && status.readCache.misses > 0 && status.readCache.heldBytes >= 2 ** 21);
+  assert.match(
+    (await home.run(['status'])).stdout,
+    /: \d+ requests \(1 throttled, 0 failed, 1 retries\), .* received\nread cache: /,
+  );
+
+  const page = (await home.run(['status', '--metrics'])).stdout;
+  const value = (name: string, labels = ''): number => {
+    const start = `${name}{store="${store.store}"${labels === '' ? '' : `,${labels}`}} `;
+    const line = page.split('\n').find((text) => text.startsWith(start));
+    assert.ok(line !== undefined, `${start} in ${page}`);
+    return Number(line.slice(start.length));
+  };
+  assert.equal(value('caisson_store_retries_total'), 1);
+  assert.equal(value('caisson_store_requests_total', 'operation="head",outcome="throttled"'), 1);
+  const read = value('caisson_store_requests_total', 'operation="read",outcome="ok"');
+  assert.equal(value('caisson_store_request_seconds_count', 'operation="read"'), read);
+  assert.equal(value('caisson_store_request_seconds_bucket', 'operation="read",le="+Inf"'), read);
+  assert.ok(read > 0);
+  assert.ok(value('caisson_store_request_seconds_sum', 'operation="put"') > 0);
+  assert.ok(value('caisson_store_sent_bytes_total') >= store.sentBytes);
+  assert.ok(value('caisson_store_received_bytes_total') >= store.receivedBytes);
+  assert.match(page, /^# TYPE caisson_store_request_seconds histogram$/m);
+  for (const name of ['hits_total', 'misses_total', 'evictions_total', 'held_bytes', 'bytes_max'])
+    assert.match(page, new RegExp(`^caisson_read_cache_${name} \\d+$`, 'm'));
+  assert.doesNotMatch(page, /SK/);
+});
+
 test('each mistake is named, and says what to do', async (t) => {
   const home = homeWith(t, keys);
   server.objects.set('taken/photo.jpg', { bytes: new Uint8Array(3), etag: 'x' });

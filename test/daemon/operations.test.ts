@@ -184,10 +184,10 @@ test('closing everything closes what it can and reports what failed', async (con
 });
 
 test('metrics tell of every open volume and forget a closed one', async (context) => {
-  const { daemon, host } = start(context);
+  const { daemon, host, parts } = start(context);
   await daemon.createVolume(data);
   await daemon.attachVolume({ name: 'data', credential: right, readOnly: false });
-  const metrics = createMetrics(host);
+  const metrics = createMetrics(host, parts.storeCounts);
   const text = await metrics();
   assert.match(text, /^caisson_volume_writes_total\{volume="data"\} 2$/m);
   assert.match(text, /^caisson_volume_size_bytes\{volume="data"\} 8192$/m);

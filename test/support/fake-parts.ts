@@ -8,6 +8,7 @@ import type { Engine, NbdListener, Parts } from '../../src/daemon/parts.ts';
 import { CaissonError } from '../../src/lib/errors.ts';
 import type { KeySource } from '../../src/keys/key-source.ts';
 import type { Store } from '../../src/store/store.ts';
+import { StoreCounts } from '../../src/store/store-counts.ts';
 import type {
   CloneOptions,
   CreateOptions,
@@ -40,6 +41,7 @@ interface StoredVolume {
 
 export class FakeParts implements Parts {
   readonly configuration = configurationDefaults;
+  readonly storeCounts = new StoreCounts();
   readonly volumes = new Map<string, StoredVolume>();
   /** Things open now: environments, volumes, listeners. */
   readonly open = new Set<string>();

@@ -20,7 +20,8 @@ export const run: RunCommand = async (context, _args, options) => {
 function describe(status: DaemonStatus): string {
   const head = `caisson ${status.version}, process ${status.pid}${status.background ? ' (background)' : ''}, up ${status.uptimeSeconds} s, ${formatBytes(status.residentBytes)}, sealer ${status.sealer}`;
   const tcp = status.tcp === null ? [] : [`listening on ${status.tcp}`];
-  if (status.volumes.length === 0) return [head, ...tcp, 'no volume is open'].join('\n');
+  const stores = [...status.stores.map(describeStore), ...describeCache(status.readCache)];
+  if (status.volumes.length === 0) return [head, ...tcp, 'no volume is open', ...stores].join('\n');
   const rows = status.volumes.map((volume) => [
     volume.name,
     formatBytes(volume.size),
@@ -30,7 +31,27 @@ function describe(status: DaemonStatus): string {
     volume.mountedOn ?? '-',
     volume.socket,
   ]);
-  return [head, ...tcp, table([['NAME', 'SIZE', 'STATE', 'READ', 'WRITTEN', 'MOUNTED ON', 'SOCKET'], ...rows])].join(
-    '\n',
-  );
+  const volumes = table([['NAME', 'SIZE', 'STATE', 'READ', 'WRITTEN', 'MOUNTED ON', 'SOCKET'], ...rows]);
+  return [head, ...tcp, volumes, ...stores].join('\n');
+}
+
+function describeStore({
+  store,
+  requests,
+  throttled,
+  failed,
+  retries,
+  ...bytes
+}: DaemonStatus['stores'][number]): string {
+  const bad = throttled + failed === 0 ? '' : ` (${throttled} throttled, ${failed} failed, ${retries} retries)`;
+  const { sentBytes, receivedBytes } = bytes;
+  return `${store}: ${requests} requests${bad}, ${formatBytes(sentBytes)} sent, ${formatBytes(receivedBytes)} received`;
+}
+
+function describeCache(cache: DaemonStatus['readCache']): string[] {
+  if (cache === null) return [];
+  const { hits, misses, evictions, heldBytes, bytesMax } = cache;
+  return [
+    `read cache: ${hits} hits, ${misses} misses, ${evictions} evictions, ${formatBytes(heldBytes)} of ${formatBytes(bytesMax)}`,
+  ];
 }

@@ -7,6 +7,8 @@ import type { Random } from '../../lib/random.ts';
 import { LocalSpool } from '../local-spool.ts';
 import { nodeFileSystem } from '../node-file-system.ts';
 import { markerName } from '../paths.ts';
+import { noObserver } from '../store-counts.ts';
+import type { StoreCounts } from '../store-counts.ts';
 import { checkMarker, foreignStore, markerBytesMax, markerText, missingStore } from '../store-marker.ts';
 import { smallFile } from '../../aws/credential-files.ts';
 import { CredentialChain } from '../../aws/credentials.ts';
@@ -24,13 +26,14 @@ export interface S3StoreOptions {
   /** For spools and locks; each store has a folder in it. */
   readonly spoolFolder: string;
   readonly random: Random;
+  readonly counts?: StoreCounts;
   readonly clock?: Clock;
   readonly idleMilliseconds?: number;
 }
 
 /** `rest` is the URL without `s3:`. */
 export async function openS3Store(rest: string, options: S3StoreOptions): Promise<S3Store> {
-  const { environment, random, spoolFolder, clock = patientClock, idleMilliseconds } = options;
+  const { environment, random, spoolFolder, counts, clock = patientClock, idleMilliseconds } = options;
   const location = parseS3Url(rest, environment);
   const { authorityFile, region, profile } = location;
   const proxies = proxiesOf(location, environment);
@@ -41,7 +44,8 @@ export async function openS3Store(rest: string, options: S3StoreOptions): Promis
     ...(idleMilliseconds === undefined ? {} : { idleMilliseconds }),
   });
   const credentials = new CredentialChain({ environment, profile, region, clock });
-  const client = new S3Client({ location, transport, credentials, clock, random });
+  const observer = counts?.trafficOf(location.url) ?? noObserver;
+  const client = new S3Client({ location, transport, credentials, clock, random, observer });
   const spool = new LocalSpool(nodeFileSystem, spoolFolderOf(location, spoolFolder));
   const store = new S3Store({ url: location.url, client, spool, random });
   try {

@@ -7,6 +7,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
 import { s3PauseMilliseconds, s3PauseMillisecondsMax } from '../../lib/limits.ts';
 import type { Random } from '../../lib/random.ts';
+import type { StoreObserver } from '../store-counts.ts';
 
 export interface PatienceParts {
   readonly clock: Clock;
@@ -14,6 +15,7 @@ export interface PatienceParts {
   /** The bound, as it is at the moment. */
   readonly millisecondsMax: () => number;
   readonly closing: Closing;
+  readonly observer: StoreObserver;
 }
 
 /** Ends all pauses of a store when it is closed. */
@@ -55,7 +57,7 @@ export class Patience {
 
   /** Returns after a pause, or throws what the caller is to hear. */
   async afterFailure(failure: unknown): Promise<void> {
-    const { clock, random, millisecondsMax, closing } = this.#parts;
+    const { clock, random, millisecondsMax, closing, observer } = this.#parts;
     this.#attempts++;
     const bound = Math.min(s3PauseMilliseconds * 2 ** Math.min(this.#attempts - 1, 20), s3PauseMillisecondsMax);
     const [low = 0, high = 0] = random.bytes(2);
@@ -65,6 +67,7 @@ export class Patience {
     if (waited + pause > millisecondsMax()) throw this.#exhausted(failure, waited);
     await closing.pause(clock, pause);
     if (closing.isClosed) throw closed();
+    observer.retried();
   }
 
   #exhausted(failure: unknown, waited: number): CaissonError {

@@ -14,8 +14,10 @@ import type { Random } from '../../lib/random.ts';
 import type { Landing } from '../../aws/direct-answers.ts';
 import type { Credentials, CredentialSource } from '../../aws/credential-source.ts';
 import type { Answer, Exchange, HttpTransport, Payload } from '../../aws/http-transport.ts';
+import { noObserver } from '../store-counts.ts';
+import type { RequestOutcome, StoreObserver, StoreOperation } from '../store-counts.ts';
 import { Closing, closed, Patience } from './patience.ts';
-import { isExpired, isPassing, isSkewed, refusalError, S3Refusal } from './s3-errors.ts';
+import { isExpired, isPassing, isSkewed, outcomeOf, refusalError, S3Refusal } from './s3-errors.ts';
 import { serverOf } from './s3-url.ts';
 import type { S3Location } from './s3-url.ts';
 import { emptyPayloadHash, encodeQuery, encodeUri, signRequest, unsignedPayload } from '../../aws/sigv4.ts';
@@ -27,6 +29,7 @@ export interface S3ClientParts {
   readonly credentials: CredentialSource;
   readonly clock: Clock;
   readonly random: Random;
+  readonly observer?: StoreObserver;
 }
 
 export interface FoundObject {
@@ -62,6 +65,7 @@ interface Request {
 export class S3Client {
   /** Old servers compare ETags as text, without quotes. */
   quotesVersions = true;
+  readonly observer: StoreObserver;
   readonly #parts: S3ClientParts;
   readonly #host: string;
   readonly #base: string;
@@ -73,6 +77,7 @@ export class S3Client {
 
   constructor(parts: S3ClientParts) {
     this.#parts = parts;
+    this.observer = parts.observer ?? noObserver;
     const { endpoint, bucket, pathStyle, prefix } = parts.location;
     this.#host = serverOf(parts.location).host;
     this.#base = `${pathStyle ? `/${bucket}` : ''}/${prefix}`;
@@ -92,7 +97,7 @@ export class S3Client {
     const { clock, random } = this.#parts;
     const millisecondsMax = (): number =>
       this.#hasAnswered ? limits.s3PatienceMillisecondsMax : limits.s3FirstPatienceMillisecondsMax;
-    return new Patience({ clock, random, millisecondsMax, closing: this.#closing });
+    return new Patience({ clock, random, millisecondsMax, closing: this.#closing, observer: this.observer });
   }
 
   async head(key: string): Promise<FoundObject> {
@@ -211,6 +216,7 @@ export class S3Client {
     let used = await this.#parts.credentials.get();
     for (let isLast = false; ; isLast = true) {
       if (this.isClosed) throw closed();
+      if (isLast) this.observer.retried();
       const answer = await this.#exchange(request, used);
       if (answer.status >= 200 && answer.status < 300) return answer;
       const refusal = new S3Refusal(`${request.method} ${request.key ?? this.#parts.location.bucket}`, answer);
@@ -222,7 +228,7 @@ export class S3Client {
 
   async #exchange(request: Request, credentials: Credentials): Promise<Answer> {
     const { method, key, query = [], headers = {}, upload, answerBytesMax, sink } = request;
-    const { transport, location, clock } = this.#parts;
+    const { location, clock } = this.#parts;
     const path = key === undefined ? (location.pathStyle ? `/${location.bucket}` : '/') : this.#base + key;
     const encoded = path.split('/').map(encodeUri).join('/');
     const payloadHash = upload === undefined ? emptyPayloadHash : await this.#hashOf(upload);
@@ -234,16 +240,31 @@ export class S3Client {
       },
       credentials,
     );
-    const answer = await transport.exchange({
+    const answer = await this.#observed(request, {
       ...{ method, headers: signed, answerBytesMax: Math.max(answerBytesMax ?? 0, limits.s3ErrorBytesMax) },
       path: query.length === 0 ? encoded : `${encoded}?${encodeQuery(query)}`,
-      ...(upload === undefined ? {} : { payload: upload }),
+      ...(upload === undefined ? {} : { payload: upload, meter: this.observer }),
       ...(sink === undefined ? {} : { sink }),
     });
     this.#hasAnswered = true;
     if (answerBytesMax !== undefined && answer.status === 200 && answer.body.length > answerBytesMax)
       throw tooLarge(key ?? '', answer.body.length, answerBytesMax);
     return answer;
+  }
+
+  /** Every request of the store passes here. What a sink takes is counted by whoever gave it. */
+  async #observed(request: Request, exchange: Exchange): Promise<Answer> {
+    const { transport, clock } = this.#parts;
+    const startedAt = clock.monotonic();
+    let outcome: RequestOutcome = 'unanswered';
+    try {
+      const answer = await transport.exchange(exchange);
+      outcome = outcomeOf(answer.status);
+      this.observer.received(answer.body.length);
+      return answer;
+    } finally {
+      this.observer.requested(operationOf(request), outcome, clock.monotonic() - startedAt);
+    }
   }
 
   async #hashOf(upload: Upload): Promise<string> {
@@ -263,6 +284,14 @@ export class S3Client {
   errorOf(error: unknown): unknown {
     return error instanceof S3Refusal ? refusalError(error, this.#parts.location.bucket) : error;
   }
+}
+
+function operationOf({ method, key, sink }: Request): StoreOperation {
+  if (method === 'PUT') return 'put';
+  if (method === 'HEAD') return 'head';
+  if (method === 'DELETE') return 'delete';
+  if (key === undefined) return 'list';
+  return sink === undefined ? 'get' : 'read';
 }
 
 function foundOf({ headers }: Answer): FoundObject {

@@ -7,6 +7,7 @@ import { CaissonError } from '../../lib/errors.ts';
 import type { ErrorCode, ErrorKind } from '../../lib/errors.ts';
 import type { Answer } from '../../aws/http-transport.ts';
 import { elementText } from '../../aws/xml.ts';
+import type { RequestOutcome } from '../store-counts.ts';
 
 /** An answer that is no success, before it is decided what that means. */
 export class S3Refusal extends Error {
@@ -35,6 +36,15 @@ const passingCodes: ReadonlySet<string> = new Set([
   ...['TooManyRequests', 'RequestThrottled', 'OperationAborted', 'ConditionalRequestConflict'],
 ]);
 const expiredCodes: ReadonlySet<string> = new Set(['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired']);
+
+/** As it is counted; what follows from it is decided elsewhere. */
+export function outcomeOf(status: number): RequestOutcome {
+  if (status >= 200 && status < 300) return 'ok';
+  if (status === 404) return 'missing';
+  if (status === 409 || status === 412) return 'condition';
+  if (status === 429 || status === 503) return 'throttled';
+  return status >= 500 ? 'failed' : 'refused';
+}
 
 /** The same request may succeed later; if it changes something it may have done so already. */
 export function isPassing(error: unknown): boolean {

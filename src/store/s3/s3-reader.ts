@@ -25,11 +25,13 @@ export class S3Reader implements ObjectReader {
     if (offset + length > this.size)
       throw shortObject(this.#key, offset, length, Math.max(0, Math.min(length, this.size - offset)));
     let done = 0;
+    const { observer } = this.#client;
     const landing = {
       room: () => target.bytes.subarray(targetOffset + done, targetOffset + length),
       landed: (count: number) => {
         if (count > length - done) throw noS3('more bytes than were asked for');
         done += count;
+        observer.received(count);
       },
     };
     let patience = this.#client.patience();
