@@ -120,6 +120,7 @@ export const volumeCommands: readonly CommandSpec[] = [
     examples: [
       'caisson volume export data --to /mnt/backup/data-1.caisson',
       'caisson volume export data --to data-2.caisson --since data-1.caisson',
+      'caisson volume export data --to data-3.caisson --since monday',
       'caisson volume export data --to - | ssh host caisson volume import-backup --from - --store dir:/srv/backup',
     ],
     load: () => import('./commands/volume-export.ts'),
