@@ -26,7 +26,7 @@ export class Committer {
   /** A head swap of our own is in progress: the version read meanwhile proves nothing. */
   #swapping: Promise<unknown> | undefined;
 
-  /** `persist` makes everything appended so far durable, at the volume's level but for the anchor. */
+  /** `persist` makes everything appended so far durable, at the volume's level but for the anchor, and checks the fence after it. */
   constructor(core: VolumeCore, log: WriteLog, spool: Spool, anchors: AnchorKeeper, persist: () => Promise<void>) {
     this.#core = core;
     this.#log = log;
@@ -90,7 +90,6 @@ export class Committer {
 
   async #round(): Promise<void> {
     await this.#persist();
-    await this.checkFence();
     const state = anchorStateOf(this.#core, this.#log.durableSequence, this.#log.durableChain);
     if (this.#core.durability === 'anchored') await this.#anchors.advance(state);
     else if (state.sequence > this.#anchors.anchoredSequence) this.#anchors.advanceSoon(state);

@@ -107,6 +107,7 @@ export class SealedVolume implements Volume {
       zeroAheadBytes: Math.min(core.tuning.zeroAheadBytes, limits.zeroAheadBytesMax),
       start: options.start,
       syncFinished: () => this.#commitsBySync(),
+      checkFence: () => this.#committer.checkFence(),
       onFinished: (segment) => this.#checkpoints.segmentFinished(segment),
     });
     this.#reader = new ReadPath(core.map, core.handles, (segment) => this.#nameOf(segment));

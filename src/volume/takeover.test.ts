@@ -116,3 +116,36 @@ for (const step of steps) {
     await subject.dispose();
   });
 }
+
+test('what a writer that lost the volume still writes states nothing as durable that its successor does not have', async () => {
+  let stalling: StallingStore | undefined;
+  const subject = await createTestVolume({
+    store: 'dir',
+    tuning: { segmentBytesMax: 64 * 1024 },
+    wrapStore: (inner) => (stalling = new StallingStore(inner, 'version')),
+  });
+  const { volume: first, environment, volumeId, keySource } = subject;
+  await write(first, 0, 1);
+  await first.flush();
+  const lockless = { ...environment, store: new LocklessStore(stalling!.untouched) };
+  const second = await openVolume(lockless, { volumeId, keySource });
+
+  // It syncs this, and stands still before it learns who has the volume.
+  stalling!.hold();
+  await write(first, 0, 2);
+  const outcome = first.flush().then(
+    () => 'done',
+    (error: unknown) => (error as { readonly code: string }).code,
+  );
+  await stalling!.reached;
+  for (let at = 0; at < 60; at++) await write(first, at, 3);
+  stalling!.release();
+  assert.equal(await outcome, 'volume-fenced');
+
+  // As after a crash of the second, which wrote nothing: the records of the first are all that is in the spool.
+  const third = await openVolume(lockless, { volumeId, keySource });
+  assert.equal(await valueAt(third, 0), 1);
+  await third.close();
+  for (const fenced of [first, second]) await fenced.close().catch(() => undefined);
+  await subject.dispose();
+});

@@ -5,7 +5,9 @@
  * Invariants:
  * - Segments follow each other without gaps in ordinal, sequence and chain value.
  * - Every segment starts under a fresh id; nothing is ever added to a segment found on the store.
- * - `durableSequence` names a record only when its bytes and those of all records before it are synced.
+ * - `durableSequence` names a record only when its bytes and those of all records before it are synced, and a look at the
+ *   fence after that found the volume still ours: whoever takes it over then finds those records, and may hold it
+ *   against the store where one that records call durable is gone.
  */
 import type { SealingKey } from '../crypto/sealer.ts';
 import type { Random } from '../lib/random.ts';
@@ -53,6 +55,8 @@ export interface WriteLogOptions {
   readonly start: LogPosition;
   /** Whether a finished segment's file is made durable at once: then recovery need not copy it. */
   readonly syncFinished: () => boolean;
+  /** Throws unless this writer still has the volume. */
+  readonly checkFence: () => Promise<void>;
   /** A segment is complete in memory; its bytes are on their way to the file. */
   readonly onFinished: (segment: OpenSegment) => void;
 }
@@ -145,6 +149,7 @@ export class WriteLog implements SegmentSink {
     const sequence = this.sequence;
     const chain = Uint8Array.from(open?.writer.chain ?? this.#position.chain);
     await this.#options.spool.commit();
+    await this.#options.checkFence();
     this.#raiseDurable(sequence, chain);
   }
 
@@ -153,6 +158,7 @@ export class WriteLog implements SegmentSink {
     this.rotate();
     const { sequence, chain } = this.#position;
     await upload();
+    await this.#options.checkFence();
     this.#raiseDurable(sequence, chain);
   }
 
@@ -167,9 +173,10 @@ export class WriteLog implements SegmentSink {
     const { sequence, chain } = this.#position;
     this.#settling = this.#settling
       .then(() => this.#options.spool.syncFinished(entry))
+      .then(() => this.#options.checkFence())
       .then(
         () => this.#raiseDurable(sequence, chain),
-        // The spool has latched: whoever writes or flushes next is told.
+        // Nothing is claimed. Whoever flushes next is told what the spool latched, or meets the same fence.
         () => undefined,
       );
   }
