@@ -1,6 +1,7 @@
 /** Starts each server that is measured, on a fresh backing in a folder of its own, listening on a unix socket. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { makeLuks } from '../test/support/luks.ts';
 import { CaissonHome } from './caisson-home.ts';
 import type { ServerId } from './jobs.ts';
 import { run, startServer, waitForSocket } from './processes.ts';
@@ -106,19 +107,10 @@ function createFile({ folder, bytes }: Backing): string {
   return file;
 }
 
-/** A short key derivation keeps the start short; on a busy machine qemu-img refuses the shortest. */
+/** A short key derivation keeps the start short. */
 async function createLuks({ folder, bytes }: Backing): Promise<string> {
   const file = path.join(folder, 'luks');
-  let failure: unknown;
-  for (const milliseconds of [10, 50, 200, 1000]) {
-    const options = ['create', '-q', '-f', 'luks', '--object', `secret,id=secret,data=${secret}`];
-    try {
-      await run('qemu-img', [...options, '-o', `key-secret=secret,iter-time=${milliseconds}`, file, String(bytes)]);
-      return file;
-    } catch (error) {
-      failure = error;
-      fs.rmSync(file, { force: true });
-    }
-  }
-  throw failure;
+  const options = ['create', '-q', '-f', 'luks', '--object', `secret,id=secret,data=${secret}`];
+  await makeLuks([...options, '-o', 'key-secret=secret,iter-time=10', file, String(bytes)]);
+  return file;
 }

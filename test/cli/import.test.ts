@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { Home } from '../support/caisson.ts';
+import { makeLuks } from '../support/luks.ts';
 import { mustRun, requireFile, requireRoot, requireTool, run, runTool } from '../support/tools.ts';
 
 interface Filled {
@@ -336,11 +337,10 @@ test('a LUKS volume is imported through the system’s own tools', async (contex
   const { file } = sparseImage(home, 'disk.img', 3 * mebibyte);
   const passphrase = home.write('passphrase', 'correct horse');
   const secret = ['--object', `secret,id=s,file=${passphrase}`];
-  await mustRun(
-    'qemu-img',
+  await makeLuks([
     ...['convert', '-O', 'luks', ...secret],
     ...['-o', 'key-secret=s,iter-time=100', file, home.path('disk.luks')],
-  );
+  ]);
   const import_ = (...more: string[]): string[] => [
     ...['volume', 'import', 'data', '--from', home.path('disk.luks'), '--luks', '--store', home.store],
     ...['--key-file', home.keyFile(), ...more],

@@ -73,6 +73,10 @@ async function launchRadosgwOnce(bytesMax: number, parent: string): Promise<S3Se
     await ceph('ceph-osd', '-c', configuration, '-i', '0', '--mkfs');
     const osdId = fs.readFileSync(path.join(folder, 'osd', 'fsid'), 'utf8').trim();
     await ceph('ceph', '-c', configuration, '-k', keyring, 'osd', 'new', osdId);
+    // Here and not by the OSD itself: its first command may be on its way before it has the monitor's map, and it is
+    // refused for that ("wrong fsid").
+    const place = ['osd', 'crush', 'add', 'osd.0', '1.0', 'root=default', 'host=one'];
+    await ceph('ceph', '-c', configuration, '-k', keyring, ...place);
     processes.start('ceph-osd', ['-c', configuration, '-f', '-i', '0']);
     const gateway = processes.start('radosgw', ['-c', configuration, '-f', '-k', keyring, '-n', 'client.rgw']);
     await untilAnswering(port, processes);
@@ -232,6 +236,8 @@ osd pool default pg autoscale mode = off
 mon allow pool size one = true
 mon warn on pool no redundancy = false
 osd crush chooseleaf type = 0
+osd crush update on start = false
+osd class update on start = false
 log file = ${folder}/log/$name.log
 admin socket = ${folder}/run/$name.asok
 pid file = ${folder}/run/$name.pid
