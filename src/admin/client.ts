@@ -139,6 +139,7 @@ async function* bounded(response: http.IncomingMessage): AsyncGenerator<string> 
     if (error instanceof CaissonError) throw error;
     throw new CaissonError('transient', 'daemon-unreachable', 'the daemon went away in the middle of its answer', {
       cause: error,
+      remedy: 'See its log, and repeat the command; a move or a rekey goes on where it was.',
     });
   }
 }

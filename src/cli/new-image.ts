@@ -7,6 +7,7 @@ import type { CommandContext, CommandOptions } from './command.ts';
 import { namesKey, textOption } from './keys.ts';
 import { longWork } from './long-work.ts';
 import { absoluteStore } from './new-volume.ts';
+import { shellWord } from './shell-word.ts';
 
 export async function createImage(context: CommandContext, name: string, options: CommandOptions): Promise<void> {
   const from = sourceOf(options);
@@ -26,7 +27,7 @@ export async function createImage(context: CommandContext, name: string, options
       `created ${name}: hashed volume of ${formatBytes(imageBytes)}, ${formatBytes(dataBytes)} of it data, in ${volume.store}`,
       `not secret: whoever reaches the store can read it; written ${formatBytes(bytesWritten)}${shared}`,
       `root ${root}`,
-      `next: caisson mount ${name} DIRECTORY; elsewhere: caisson volume adopt ${name} --store ${volume.store} --root ${root}`,
+      `next: caisson mount ${name} DIRECTORY; elsewhere: caisson volume adopt ${name} --store ${shellWord(volume.store)} --root ${root}`,
     ].join('\n');
   });
 }

@@ -17,6 +17,7 @@ export async function createVolume(environment: VolumeEnvironment, options: Crea
       'invalid',
       'argument-invalid',
       'a volume without protection has no key, a sealed one needs one',
+      { remedy: 'Leave out the key with protection "none"; give one with protection "sealed".' },
     );
   }
   const { random } = environment;

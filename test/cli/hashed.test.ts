@@ -144,6 +144,14 @@ test('a volume without protection is called unprotected wherever it shows', asyn
   const created = await home.run(['volume', 'create', 'open', '--protection', 'none', ...size]);
   const shown = [created, await home.run(['volume', 'ls']), await home.run(['volume', 'inspect', 'open'])];
   for (const { stdout } of shown) assert.match(stdout, /UNPROTECTED/);
+  assert.doesNotMatch(shown[2]?.stdout ?? '', /sealed/);
+  fs.writeFileSync(
+    `${home.store}.key`,
+    Uint8Array.from({ length: 32 }, (_, index) => index),
+    { mode: 0o600 },
+  );
+  const keyed = ['--protection', 'none', '--key-file', `${home.store}.key`, ...size];
+  assert.match((await home.error(['volume', 'create', 'keyed', ...keyed])).remedy ?? '', /Leave out the key/);
   const child = home.spawn(['serve', 'open']);
   const line = await new Promise<string>((resolve) =>
     child.stdout?.once('data', (piece: Buffer) => resolve(String(piece))),

@@ -7,6 +7,7 @@ import type { RunCommand } from '../command.ts';
 import { textOption } from '../keys.ts';
 import { longWork } from '../long-work.ts';
 import { absoluteStore } from '../new-volume.ts';
+import { shellWord } from '../shell-word.ts';
 
 export const run: RunCommand = async (context, _args, options) => {
   const from = textOption(options, 'from') ?? '';
@@ -37,7 +38,7 @@ export const run: RunCommand = async (context, _args, options) => {
     const way = base === null ? 'a full backup' : `from manifest ${base}`;
     return (
       `${outcome} (${way}, ${formatBytes(bytes)}: ${createdObjects} objects new, ${presentObjects} there before)\n` +
-      `to use it: caisson volume adopt NAME --store ${report.store} --id ${volumeId} --accept-missing-anchor`
+      `to use it: caisson volume adopt NAME --store ${shellWord(report.store)} --id ${volumeId} --accept-missing-anchor`
     );
   });
 };

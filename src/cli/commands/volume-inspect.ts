@@ -47,7 +47,7 @@ export function describe(details: VolumeDetails): string {
   rows.push(...lineageRows(details));
   // An erased volume has no slot left, and a size that nobody will see.
   if (sealed === null && details.lineage?.state === 'erased') return table(rows);
-  if (sealed === null) return table([...rows, ['size', 'sealed; show it with --unlock']]);
+  if (sealed === null) return table([...rows, ['size', sizeHint(shown.protection)]]);
   rows.push(
     ['size', `${formatBytes(sealed.size)} (${sealed.size} bytes)`],
     ['durability', sealed.durability],
@@ -58,6 +58,11 @@ export function describe(details: VolumeDetails): string {
     ['records', `${sealed.sequence} written, ${sealed.anchoredSequence} anchored`],
   );
   return table(rows);
+}
+
+/** Only a sealed volume hides its size; of another it merely lies in what has to be opened. */
+function sizeHint(protection: 'sealed' | 'none' | 'hashed'): string {
+  return protection === 'sealed' ? 'sealed; show it with --unlock' : 'show it with --unlock';
 }
 
 function stateText({ open, lineage }: VolumeDetails): string {
