@@ -170,11 +170,7 @@ export class Spool {
   async syncFinished(entry: SpoolEntry): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (!this.#entries.has(entry)) return;
-    try {
-      await this.#syncEntry(entry);
-    } catch (error) {
-      throw this.#latch(error);
-    }
+    await this.#syncEntry(entry);
   }
 
   /** Resolves when everything handed over for this file before the call is in it, synced or not. */
@@ -237,6 +233,9 @@ export class Spool {
     entry.syncing = syncing;
     try {
       await syncing;
+    } catch (error) {
+      // In one turn with what follows: a commit that found neither a sync nor a failure would succeed.
+      throw this.#latch(error);
     } finally {
       entry.syncing = undefined;
     }
