@@ -12,7 +12,7 @@
 import { randomInt } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { positiveNumber, toolArguments } from './arguments.ts';
 import { runSeeds } from './seed-workers.ts';
 
 const iterationsPerRound = 200;
@@ -22,7 +22,7 @@ const suffix = '.fuzz.ts';
 /** A test of this tool puts its own targets here. */
 const folder = resolve(process.env['CAISSON_FUZZ_TARGETS'] ?? `${import.meta.dirname}/../test/fuzz`);
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = toolArguments(import.meta.filename, {
   allowPositionals: true,
   options: {
     seconds: { type: 'string', default: '10' },
@@ -45,7 +45,7 @@ function targetNames(): string[] {
 
 async function fuzzTarget(name: string): Promise<boolean> {
   const first = values.seed === undefined ? randomInt(seedMax) : Number(values.seed);
-  const iterations = Number(values.iterations);
+  const iterations = positiveNumber('--iterations', values.iterations);
   const deadline = performance.now() + secondsEach * 1000;
   let rounds = 0;
   const failure = await runSeeds({
@@ -74,7 +74,10 @@ async function fuzzTarget(name: string): Promise<boolean> {
 let passed = 0;
 const names = targetNames();
 const total = values['total-seconds'];
-const secondsEach = total === undefined ? Number(values.seconds) : Number(total) / Math.max(names.length, 1);
+const secondsEach =
+  total === undefined
+    ? positiveNumber('--seconds', values.seconds)
+    : positiveNumber('--total-seconds', total) / Math.max(names.length, 1);
 for (const name of names) passed += (await fuzzTarget(name)) ? 1 : 0;
 console.log(`fuzz: ${passed} passed, ${names.length - passed} failed`);
 process.exitCode = passed === names.length && passed > 0 ? 0 : 1;

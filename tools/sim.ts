@@ -10,7 +10,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { positiveNumber, toolArguments } from './arguments.ts';
 import { runSeeds, type SeedOutcome } from './seed-workers.ts';
 
 const seedSecondsMax = 120;
@@ -18,7 +18,7 @@ const progressSeconds = 5;
 /** A test of this tool puts its own simulation here. */
 const module = resolve(process.env['CAISSON_SIMULATION'] ?? `${import.meta.dirname}/../test/sim/simulation.ts`);
 
-const { values } = parseArgs({
+const { values } = toolArguments(import.meta.filename, {
   options: {
     seed: { type: 'string' },
     seeds: { type: 'string', default: '300' },
@@ -29,9 +29,9 @@ const { values } = parseArgs({
 });
 
 const from = Number(values.seed ?? values.from);
-const wanted = values.seed === undefined ? Number(values.seeds) : 1;
+const wanted = values.seed === undefined ? positiveNumber('--seeds', values.seeds) : 1;
 const started = performance.now();
-const deadline = started + Number(values.minutes) * 60_000;
+const deadline = started + positiveNumber('--minutes', values.minutes) * 60_000;
 
 let given = 0;
 let done = 0;
@@ -74,7 +74,7 @@ async function replayFirst(): Promise<SeedOutcome | undefined> {
   return { seed: from, failure: `the same seed gave two digests, ${firstDigest} and ${second}` };
 }
 
-const processes = Math.min(Number(values.processes), wanted);
+const processes = Math.min(positiveNumber('--processes', values.processes), wanted);
 let failure = await runSeeds({
   module,
   name: 'simulate',

@@ -13,7 +13,7 @@ import { availableParallelism } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
-import { parseArgs } from 'node:util';
+import { toolArguments } from './arguments.ts';
 import { repositoryRoot } from './source-files.ts';
 
 const testSecondsMax = 300;
@@ -21,7 +21,7 @@ const simulatorSeeds = 300;
 /** Percent of `src/`; raised as the code gets there, never lowered. */
 const coverageMin = { lines: 85, branches: 75, functions: 80 };
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = toolArguments(import.meta.filename, {
   allowPositionals: true,
   options: { coverage: { type: 'boolean', default: false } },
 });

@@ -2,11 +2,15 @@
  * Evidence from a file: the JSON of `caisson policy explain` with its parts in base64, or a raw quote,
  * report, document or token, told by its first bytes. Nothing here is trusted; a verifier parses it.
  */
-import { CaissonError } from '../lib/errors.ts';
+import { CaissonError, messageOf } from '../lib/errors.ts';
+import { policyFileBytesMax } from '../lib/limits.ts';
 import { checkEvidence, evidenceInvalid, evidenceParts, technologies } from '../wire/evidence.ts';
 import type { Evidence, Technology } from '../wire/evidence.ts';
+import { parseRequestJson } from '../wire/request-json.ts';
 
 const snpReportBytes = 1184;
+/** An object with an object of parts. */
+const depthMax = 2;
 
 /** `evidence-invalid` where the bytes are neither. `file` names them in the message. */
 export function readEvidence(bytes: Uint8Array, file: string): Evidence {
@@ -35,10 +39,10 @@ function fromJson(bytes: Uint8Array, file: string): Evidence {
 
 function jsonOf(bytes: Uint8Array, file: string): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    const value = parseRequestJson(bytes, file, { bytesMax: policyFileBytesMax, depthMax });
     if (isRecord(value)) return value;
   } catch (cause) {
-    throw evidenceInvalid(`${file} is no JSON`, {}, cause);
+    throw evidenceInvalid(messageOf(cause), {}, cause);
   }
   throw evidenceInvalid(`${file} is no JSON object`, {});
 }

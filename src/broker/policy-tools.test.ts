@@ -275,7 +275,16 @@ describe('an evidence file', () => {
     });
   }
 
-  for (const text of ['', 'x', '{', '{}', '[]', '{"technology":"snp"}', '{"technology":"snp","parts":{"report":"!"}}'])
+  for (const text of [
+    '',
+    'x',
+    '{',
+    '{}',
+    '[]',
+    '{"technology":"snp"}',
+    '{"technology":"snp","parts":{"report":"!"}}',
+    '{"technology":"snp","parts":{"report":"AA==","report":"AA=="}}',
+  ])
     it(`of ${text || 'nothing'} is refused`, () =>
       throws(() => readEvidence(new TextEncoder().encode(text), 'f'), 'evidence-invalid'));
 

@@ -1,7 +1,7 @@
 /** The commands `caisson log …` on a downloaded copy: their words, options and examples. */
 import type { ArgumentSpec, CommandSpec, OptionSpec } from './command.ts';
 
-const file: ArgumentSpec = { form: '<file>', description: 'the copy, as "caisson log download" wrote it' };
+const file: ArgumentSpec = { form: '<file>', description: 'the copy, as "caisson broker log-download" wrote it' };
 const key: OptionSpec = {
   flags: '--key <key>',
   description: 'the public key of the log: 64 hexadecimal digits or a file; else the copy vouches for itself',

@@ -117,7 +117,13 @@ export class DaemonControl {
     const { name, directory, makeFileSystem, readOnly, credential, force, mountOptions } = request;
     const mounts = await this.#mounts();
     const isNew = this.host.get(name) === undefined;
-    if (isNew) await this.attach({ name, credential, readOnly }, 'mount');
+    if (isNew) {
+      await mounts.requireDirectory(directory).catch((error: unknown) => {
+        this.#stopWhenIdle();
+        throw error;
+      });
+      await this.attach({ name, credential, readOnly }, 'mount');
+    }
     try {
       const hosted = this.host.get(name);
       if (hosted === undefined) throw new CaissonError('closed', 'volume-closed', `${name} was closed meanwhile`);

@@ -7,12 +7,13 @@ import { freezeFileSystem } from '../sys/freeze.ts';
 import type { VolumeLog } from '../volume/volume-types.ts';
 import { systemMountEnvironment } from './mounts/mount-environment.ts';
 import { readRecord } from './mounts/mount-record.ts';
-import { mountVolume, umountVolume } from './mounts/mounts.ts';
+import { mountVolume, requireDirectory, umountVolume } from './mounts/mounts.ts';
 import type { Mounts } from './parts.ts';
 
 export function createMounts(stateFolder: string, log: VolumeLog): Mounts {
   const environment = systemMountEnvironment(systemClock, log);
   return {
+    requireDirectory,
     mount: ({ name, device, nbdSocket, directory, isSnapshot, makeFileSystem, force, mountOptions }) =>
       mountVolume(
         {

@@ -142,6 +142,8 @@ export interface FrozenFileSystem {
 export interface Mounts {
   /** Undefined where that is not possible; it goes on by itself when it takes too long or this process ends. */
   freeze(directory: string): Promise<FrozenFileSystem | undefined>;
+  /** `mount-failed` where there is no such directory. */
+  requireDirectory(directory: string): Promise<void>;
   mount(request: MountRequest): Promise<MountedVolume>;
   /** Undoes the mount of a volume's name or of a directory, also one that a crashed daemon left. */
   unmount(target: string): Promise<UnmountedVolume>;

@@ -26,6 +26,8 @@ test('a broker makes what it needs, keeps it private, and finds it again', async
   const token = fs.readFileSync(`${state}/admin.token`, 'utf8').trim();
   await first.admin('tenant-add', 'acme', '--save-token', home.path('acme.token'));
   assert.equal(fs.statSync(home.path('acme.token')).mode & 0o777, 0o600);
+  await assert.rejects(first.admin('tenant-add', 'acme', '--save-token', home.path('again.token')));
+  assert.ok(!fs.existsSync(home.path('again.token')), 'a refused request leaves no file in the way of the next');
   assert.equal(await first.stop(), 0);
   assert.ok(!first.stderr().includes(token), 'the log names no token');
   const second = await startCliBroker(home);

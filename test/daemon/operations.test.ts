@@ -144,9 +144,13 @@ test('a mount opens the volume, an unmount closes it, a background daemon ends w
     force: false,
     mountOptions: [],
   };
+  parts.faults.set('requireDirectory', new CaissonError('invalid', 'mount-failed', 'no directory'));
+  parts.faults.set('openVolume', new CaissonError('invalid', 'key-wrong', 'asked for the key before the directory'));
+  await assert.rejects(daemon.mountVolume(request), refuses('mount-failed'));
+  parts.faults.delete('openVolume');
   parts.faults.set('mount', new CaissonError('io', 'mount-failed', 'no'));
   await assert.rejects(daemon.mountVolume(request), refuses('mount-failed'));
-  assert.deepEqual([[...parts.open], stops()], [[], 1]);
+  assert.deepEqual([[...parts.open], stops()], [[], 2]);
   assert.equal((await daemon.mountVolume(request)).directory, '/mnt');
   assert.equal((await daemon.status({})).volumes[0]?.mountedOn, '/mnt');
   await assert.rejects(daemon.detachVolume({ name: 'data' }), refuses('volume-busy'));
@@ -154,7 +158,7 @@ test('a mount opens the volume, an unmount closes it, a background daemon ends w
   await assert.rejects(daemon.unmountVolume({ target: 'data' }), refuses('mount-failed'));
   assert.equal((await daemon.status({})).volumes[0]?.mountedOn, '/mnt');
   await daemon.unmountVolume({ target: 'data' });
-  assert.deepEqual([[...parts.open], stops()], [[], 2]);
+  assert.deepEqual([[...parts.open], stops()], [[], 3]);
 });
 
 test('a volume that was open before its mount stays open after it', async (context) => {

@@ -180,6 +180,7 @@ export class FakeParts implements Parts {
 
   async mounts(): ReturnType<Parts['mounts']> {
     return {
+      requireDirectory: async () => this.#fault('requireDirectory'),
       mount: async ({ name, directory }) => {
         this.#fault('mount');
         this.mounted.set(name, directory);

@@ -8,17 +8,29 @@ import type { Clock } from '../../lib/clock.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
 import { collateralBundleBytesMax, collateralBundleEntriesMax, collateralFreshMilliseconds } from '../../lib/limits.ts';
 import type { Collateral, CollateralSource } from '../attest/collateral.ts';
-import { decodeBundle } from './bundle-format.ts';
+import { decodeBundle, type NamedCollateral } from './bundle-format.ts';
 
 /** `configuration-invalid` where there is nothing to read, or a file is no bundle. */
 export async function offlineBundle(path: string): Promise<CollateralSource> {
   const entries = new Map<string, Collateral>();
   for (const file of await bundleFiles(path))
-    for (const entry of decodeBundle(await readBounded(file))) {
+    for (const entry of decodeFile(file, await readBounded(file))) {
       const known = entries.get(entry.name);
       if (known === undefined || known.obtainedAt < entry.obtainedAt) entries.set(entry.name, entry);
     }
   return sourceOf(entries);
+}
+
+function decodeFile(file: string, bytes: Uint8Array): readonly NamedCollateral[] {
+  try {
+    return decodeBundle(bytes);
+  } catch (cause) {
+    if (!(cause instanceof CaissonError)) throw cause;
+    throw new CaissonError(cause.kind, cause.code, `${file} is no bundle of collateral: ${cause.message}`, {
+      remedy: 'Make one with "caisson broker collateral-fetch", and copy it here as it is.',
+      cause,
+    });
+  }
 }
 
 /** The first source that has it; one that does not answer now is passed over, and counts if nobody else has it. */

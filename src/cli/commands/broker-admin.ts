@@ -1,5 +1,5 @@
 /** The commands that administer a broker: `caisson broker tenant-add`, `key-ls`, `policy-put` and their like. */
-import { closeSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
 import type { BrokerAdmin } from '../../admin/broker-tools.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
@@ -168,6 +168,10 @@ async function saveToken(
     const { token } = await ask(context, options, operation, { tenant });
     writeFileSync(descriptor, `${text(token)}\n`);
     fsyncSync(descriptor);
+  } catch (error) {
+    // Made a moment ago by us: left there, it would be in the way of the next attempt.
+    unlinkSync(file);
+    throw error;
   } finally {
     closeSync(descriptor);
   }

@@ -179,8 +179,7 @@ async function checkDirectory(request: MountVolumeRequest, environment: MountEnv
   if (!directory.startsWith('/')) throw badDirectory(`${directory} is not an absolute path`, 'Give the whole path.');
   if (request.createDirectory === true) await mkdir(directory, { recursive: true });
   const real = await realpath(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT')
-      throw badDirectory(`${directory} does not exist`, `Run "mkdir -p ${directory}" first.`);
+    if (error.code === 'ENOENT') throw missingDirectory(directory);
     throw badDirectory(`${directory} cannot be used: ${messageOf(error)}`, 'Choose another directory.');
   });
   if (!(await stat(real)).isDirectory()) throw badDirectory(`${directory} is not a directory`, 'Choose a directory.');
@@ -194,6 +193,22 @@ async function checkDirectory(request: MountVolumeRequest, environment: MountEnv
     );
   }
   return real;
+}
+
+/**
+ * The part of the check that needs no volume: a mistake in the path shows before keys are asked for. What is mounted
+ * there may be the remains of a crash, which the mount clears first.
+ */
+export async function requireDirectory(directory: string): Promise<void> {
+  try {
+    await realpath(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingDirectory(directory);
+  }
+}
+
+function missingDirectory(directory: string): CaissonError {
+  return badDirectory(`${directory} does not exist`, `Run "mkdir -p ${directory}" first.`);
 }
 
 function badDirectory(message: string, remedy: string): CaissonError {
