@@ -100,17 +100,20 @@ const keyCommands: readonly CommandSpec[] = [
   ),
 ];
 
-function documentCommands(word: 'policy' | 'reference', what: string): readonly CommandSpec[] {
+function documentCommands(word: 'policy' | 'reference', what: string, every: string): readonly CommandSpec[] {
   return [
     admin(
       `${word}-put`,
       `check ${what} and store it`,
       [{ form: '<file>', description: 'YAML or JSON' }],
-      [tenant, { flags: '--name <name>', description: 'default: the name of the file without its ending' }],
+      [
+        tenant,
+        { flags: '--name <name>', description: 'the name that the text must give itself; default: whatever it does' },
+      ],
       [`caisson broker ${word}-put database.yaml --tenant acme`],
       (module) => module.putDocument(word),
     ),
-    admin(`${word}-ls`, `list ${what}`, [], [tenant], [`caisson broker ${word}-ls --tenant acme`], (module) =>
+    admin(`${word}-ls`, `list ${every}`, [], [tenant], [`caisson broker ${word}-ls --tenant acme`], (module) =>
       module.listDocuments(word),
     ),
     admin(
@@ -237,7 +240,7 @@ export const brokerCommands: readonly CommandSpec[] = [
   },
   ...tenantCommands,
   ...keyCommands,
-  ...documentCommands('policy', 'a policy'),
-  ...documentCommands('reference', 'a set of reference values'),
+  ...documentCommands('policy', 'a policy', 'policies'),
+  ...documentCommands('reference', 'a set of reference values', 'sets of reference values'),
   ...otherCommands,
 ];

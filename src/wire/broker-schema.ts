@@ -180,9 +180,9 @@ export const workloadOperations = {
 const named = z.strictObject({ tenant, name: brokerName });
 const documentPut = admin(
   'tenant',
-  'Stores a document after checking it',
-  z.strictObject({ tenant, name: brokerName, text: documentText }),
-  z.strictObject({ version: count, digest: z.string() }),
+  'Stores a document after checking it, under the name that it gives itself; a name that is asked for must be that one',
+  z.strictObject({ tenant, name: brokerName.optional(), text: documentText }),
+  z.strictObject({ name: brokerName, version: count, digest: z.string() }),
 );
 const documentLs = admin(
   'tenant',

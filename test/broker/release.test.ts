@@ -120,6 +120,7 @@ describe('a release', () => {
     assert.equal(refused.details['rule'], 'profiles.main.tpm.level');
     assert.equal(refused.details['expected'], '7');
     assert.equal(refused.details['actual'], '3');
+    assert.match(refused.remedy ?? '', /^profiles\.main\.tpm\.level: found 3, expected 7\. /);
     const line = database.entries.at(-1);
     assert.deepEqual([line?.kind, line?.facts['failed']], ['refusal', ['profiles.main.tpm.level']]);
     assert.equal(refused.details['logIndex'], line?.index);
@@ -273,6 +274,8 @@ describe('requests', () => {
       'policy-invalid',
     );
     assert.equal(await code('policy-put', { tenant: 'acme', name: 'a', text: policyText('b') }), 'policy-invalid');
+    const stored = await broker.admin('policy-put', { tenant: 'acme', text: policyText('own-name') });
+    assert.equal(stored['name'], 'own-name');
     assert.equal(await code('policy-rm', { tenant: 'acme', name: 'main' }), 'argument-invalid');
     assert.equal(await code('session-revoke', { tenant: 'acme' }), 'argument-invalid');
   });

@@ -23,7 +23,7 @@ import type { TrustedRoot, VerifiedEvidence, Verifier } from '../attest/verifier
 import { evaluatePolicy } from '../policy/evaluate.ts';
 import { releaseDefaults } from '../policy/release-section.ts';
 import { trustworthinessVector } from '../policy/trustworthiness.ts';
-import { failures } from '../policy/verdict.ts';
+import { policyRefusal } from '../policy/refusal.ts';
 import type { Technology } from '../../wire/evidence.ts';
 import { rootTenant, type BrokerKeys } from '../release/broker-keys.ts';
 import type { Nonces } from '../release/nonces.ts';
@@ -227,14 +227,7 @@ export class KbsService {
     const verdict = evaluatePolicy(policy, verified, asked);
     const judged = { policy: policy.name, policyDigest: policy.digest, keyId: toHex(stored.id) };
     Object.assign(facts, judged, { status: trustworthinessVector(verdict, verified).status });
-    if (!verdict.allowed) {
-      const failed = failures(verdict);
-      const rules = failed.map(({ rule }) => rule).join(', ');
-      throw new CaissonError('denied', 'policy-refused', `the policy ${policy.name} refuses: ${rules}`, {
-        remedy: 'Compare expected and actual with "caisson policy explain".',
-        details: { policy: policy.name, rule: failed[0]?.rule ?? '', rules },
-      });
-    }
+    if (!verdict.allowed) throw policyRefusal(verdict);
     const basis = verified.basis.map(({ name, value }) => `${name}: ${value}`);
     const entry: LogEntry = {
       kind: 'release',

@@ -243,12 +243,12 @@ export class AdminService {
 
   async #putDocument(
     word: DocumentWord,
-    { tenant, name, text }: AdminRequest<'policy-put'>,
+    { tenant, name: asked, text }: AdminRequest<'policy-put'>,
   ): Promise<AdminAnswer<'policy-put'>> {
     const { database, policies } = this.#parts;
     await this.#mustKnow(tenant);
     const kind = documentKindOf[word];
-    await policies.check(tenant, kind, name, text);
+    const name = await policies.check(tenant, kind, asked, text);
     const version = ((await database.document(tenant, kind, name))?.version ?? 0) + 1;
     const document: StoredDocument = { tenant, kind, name, text, version };
     const digest = digestOf(text);
@@ -256,7 +256,7 @@ export class AdminService {
       { kind: 'put-document', document },
     ]);
     policies.forget();
-    return { version, digest };
+    return { name, version, digest };
   }
 
   async #listDocuments(word: DocumentWord, { tenant }: AdminRequest<'policy-ls'>): Promise<AdminAnswer<'policy-ls'>> {
@@ -284,7 +284,7 @@ export class AdminService {
       const guarded = (await database.keys(tenant)).find((key) => key.policy === name && key.erasedAt === undefined);
       if (guarded !== undefined) {
         throw new CaissonError('invalid', 'argument-invalid', `the policy ${name} guards the key ${guarded.name}`, {
-          remedy: 'Put the key under another policy first, with "caisson broker key set-policy".',
+          remedy: 'Put the key under another policy first, with "caisson broker key-set-policy".',
         });
       }
     }
@@ -322,7 +322,7 @@ export class AdminService {
     const isMeant = tenant !== rootTenant || isRootAllowed;
     if (isMeant && (await this.#parts.database.tenant(tenant)) !== undefined) return;
     throw new CaissonError('invalid', 'tenant-missing', `there is no tenant ${tenant}`, {
-      remedy: 'Add it with "caisson broker tenant add".',
+      remedy: 'Add it with "caisson broker tenant-add".',
     });
   }
 

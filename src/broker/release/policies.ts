@@ -43,17 +43,27 @@ export class Policies {
     this.#kept.clear();
   }
 
-  /** What an administrator is about to store; `policy-invalid` with everything that is wrong. */
-  async check(tenant: string, kind: 'policy' | 'reference-values', name: string, text: string): Promise<void> {
+  /**
+   * What an administrator is about to store; returns the name that the text gives itself.
+   * `policy-invalid` with everything that is wrong, also where another name is asked for.
+   */
+  async check(
+    tenant: string,
+    kind: 'policy' | 'reference-values',
+    asked: string | undefined,
+    text: string,
+  ): Promise<string> {
+    const label = asked ?? kind;
     if (kind === 'policy') {
-      const policy = parsePolicy(text, name, this.#definitions, await this.#references(tenant));
-      checkOwnName('policy', policy.name, name);
-      return;
+      const policy = parsePolicy(text, label, this.#definitions, await this.#references(tenant));
+      checkOwnName('policy', policy.name, asked);
+      return policy.name;
     }
-    const set = parseReferenceSet(text, name);
-    checkOwnName('set of reference values', set.name, name);
-    const others = (await this.#sets(tenant)).filter((other) => other.name !== name);
+    const set = parseReferenceSet(text, label);
+    checkOwnName('set of reference values', set.name, asked);
+    const others = (await this.#sets(tenant)).filter((other) => other.name !== set.name);
     await this.#checkPolicies(tenant, collectReferences([...others, set]));
+    return set.name;
   }
 
   /** Before reference values are removed: every policy must do without them. */
@@ -71,7 +81,7 @@ export class Policies {
     const document = await this.#database.document(tenant, 'policy', name);
     if (document === undefined) {
       throw new CaissonError('invalid', 'policy-missing', `the tenant has no policy ${name}`, {
-        remedy: 'Store it with "caisson broker policy put".',
+        remedy: 'Store it with "caisson broker policy-put".',
         details: { policy: name },
       });
     }
@@ -89,9 +99,9 @@ export class Policies {
 }
 
 /** A document is found by the name within it: two names for one text would make logs ambiguous. */
-function checkOwnName(what: string, own: string, name: string): void {
-  if (own === name) return;
-  throw new CaissonError('invalid', 'policy-invalid', `the ${what} calls itself ${own}, not ${name}`, {
-    remedy: `Store it under the name ${own}.`,
+function checkOwnName(what: string, own: string, asked: string | undefined): void {
+  if (asked === undefined || own === asked) return;
+  throw new CaissonError('invalid', 'policy-invalid', `the ${what} calls itself ${own}, not ${asked}`, {
+    remedy: `Ask for no name, or for ${own}; or change the name in the text.`,
   });
 }

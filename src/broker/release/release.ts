@@ -30,6 +30,7 @@ import { evaluatePolicy } from '../policy/evaluate.ts';
 import type { Policy } from '../policy/policy.ts';
 import { releaseDefaults } from '../policy/release-section.ts';
 import { failures } from '../policy/verdict.ts';
+import { policyRefusal } from '../policy/refusal.ts';
 import type { RuleOutcome, Verdict } from '../policy/verdict.ts';
 import type { BrokerDatabase, Effect, StoredKey } from '../state/broker-database.ts';
 import { rootTenant } from './broker-keys.ts';
@@ -243,7 +244,10 @@ export class ReleaseService {
 
   async #mustKnow(tenant: string): Promise<void> {
     if (tenant !== rootTenant && (await this.#parts.database.tenant(tenant)) !== undefined) return;
-    throw new CaissonError('invalid', 'tenant-missing', 'this broker has no such tenant', { details: { tenant } });
+    throw new CaissonError('invalid', 'tenant-missing', 'this broker has no such tenant', {
+      remedy: 'Look at the tenant in the URL of the key; operators add one with "caisson broker tenant-add".',
+      details: { tenant },
+    });
   }
 
   /** The refusal as the client gets it: with the place of its line. */
@@ -310,18 +314,7 @@ function judge(
   Object.assign(progress.facts, { policy: policy.name, policyDigest: policy.digest });
   if (verdict.allowed) return verdict;
   progress.failed = failures(verdict);
-  const [first] = progress.failed;
-  const rules = progress.failed.map(({ rule }) => rule).toSpliced(refusalRulesMax);
-  throw new CaissonError('denied', 'policy-refused', `the policy ${policy.name} refuses: ${rules.join(', ')}`, {
-    remedy: 'Compare expected and actual; "caisson policy explain" shows every rule for an evidence file.',
-    details: {
-      policy: policy.name,
-      rule: first?.rule ?? '',
-      expected: first?.expected.substring(0, reasonCharactersMax) ?? '',
-      actual: first?.actual.substring(0, reasonCharactersMax) ?? '',
-      rules: rules.join(', '),
-    },
-  });
+  throw policyRefusal(verdict);
 }
 
 function sessionFor(
@@ -388,7 +381,7 @@ function withDetails(error: CaissonError, details: Record<string, number>): Cais
 
 function keyMissing(name: string): CaissonError {
   return new CaissonError('denied', 'name-missing', `the tenant has no key ${name}`, {
-    remedy: 'Create it with "caisson broker key create", or ask with "create" and a policy that lets workloads do so.',
+    remedy: 'Create it with "caisson broker key-create", or ask with "create" and a policy that lets workloads do so.',
     details: { key: name },
   });
 }

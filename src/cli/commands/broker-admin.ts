@@ -1,6 +1,6 @@
 /** The commands that administer a broker: `caisson broker tenant-add`, `key-ls`, `policy-put` and their like. */
 import { closeSync, fsyncSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
-import { basename, extname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { BrokerAdmin } from '../../admin/broker-tools.ts';
 import { CaissonError, messageOf } from '../../lib/errors.ts';
 import { brokerDocumentBytesMax } from '../../lib/broker-limits.ts';
@@ -84,12 +84,13 @@ export const keyRewrap: RunCommand = async (context, _args, options) => {
 
 export function putDocument(word: 'policy' | 'reference'): RunCommand {
   return async (context, [file = ''], options) => {
-    const name = textOption(options, 'name') ?? basename(file, extname(file));
+    const name = textOption(options, 'name');
     const content = readDocument(resolve(file));
-    const answer = await ask(context, options, `${word}-put`, { tenant: tenantOf(options), name, text: content });
+    const request = { tenant: tenantOf(options), text: content, ...(name === undefined ? {} : { name }) };
+    const answer = await ask(context, options, `${word}-put`, request);
     context.output.result(
       answer,
-      () => `stored ${name}, version ${text(answer['version'])}, sha256 ${text(answer['digest'])}`,
+      () => `stored ${text(answer['name'])}, version ${text(answer['version'])}, sha256 ${text(answer['digest'])}`,
     );
   };
 }

@@ -372,11 +372,17 @@ export function malformed(
     : new CaissonError('integrity', 'collateral-untrusted', message, options);
 }
 
+/** Where the maker is not known; TPMs have so many makers that a broker starts with none. */
+const makerChecks = new Set(['certificate-issuer', 'certificate-root', 'ek-root']);
+const makerRemedy =
+  'If you trust its maker, give the broker the certificates, root and intermediates, in "extraRoots".';
+
 /** A signature, chain, name or hash that does not hold. */
 export function untrusted(origin: Origin, check: string, message: string, cause?: unknown): CaissonError {
   const code = origin === 'evidence' ? 'evidence-untrusted' : 'collateral-untrusted';
   return new CaissonError('integrity', code, message, {
     details: { check },
+    ...(makerChecks.has(check) ? { remedy: makerRemedy } : {}),
     ...(cause === undefined ? {} : { cause }),
   });
 }
