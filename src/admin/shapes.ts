@@ -66,6 +66,7 @@ export const volumeSummary = z.object({
   volumeId,
   /** Only of a hashed image: `sha256:…`. */
   root: rootText.optional(),
+  protection: shownProtection,
   store: z.string(),
   key: keyHint,
   /** Where it is not a file of this user. */
@@ -181,6 +182,8 @@ export const verifyReport = z.object({
   /** Only of a hashed image. */
   root: rootText.optional(),
   public: z.boolean(),
+  /** Not there where no manifest could be read. */
+  protection: shownProtection.optional(),
   manifestNumber: z.number(),
   manifestDigest: z.string(),
   writerKey: z.string(),

@@ -24,7 +24,7 @@ export async function createImage(context: CommandContext, name: string, options
   context.output.result(report, () => {
     const shared = objectsShared === 0 ? '' : `, ${objectsShared} objects were there already`;
     return [
-      `created ${name}: hashed volume of ${formatBytes(imageBytes)}, ${formatBytes(dataBytes)} of it data, in ${volume.store}`,
+      `created ${name}: hashed volume of ${formatBytes(imageBytes)}, ${formatBytes(dataBytes)} of data in whole units, in ${volume.store}`,
       `not secret: whoever reaches the store can read it; written ${formatBytes(bytesWritten)}${shared}`,
       `root ${root}`,
       `next: caisson mount ${name} DIRECTORY; elsewhere: caisson volume adopt ${name} --store ${shellWord(volume.store)} --root ${root}`,

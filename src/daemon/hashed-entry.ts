@@ -10,6 +10,12 @@ export function isHashedEntry(entry: VolumeEntry): entry is HashedEntry {
   return entry.root !== undefined;
 }
 
+/** As far as the alias tells: a volume without protection is the one that opens with no key. */
+export function protectionOfEntry(entry: VolumeEntry): 'sealed' | 'none' | 'hashed' {
+  if (isHashedEntry(entry)) return 'hashed';
+  return entry.key.kind === 'none' ? 'none' : 'sealed';
+}
+
 export async function openHashedEntry(store: Store, entry: HashedEntry): Promise<HashedVolume> {
   const [{ parseRoot }, { openHashed }] = await Promise.all([
     import('../hashed/hashed-format.ts'),

@@ -91,7 +91,8 @@ export async function verifyHashedVolume(
     const report = await verifyHashed(store, parseRoot(entry.root), { onProgress });
     const { objectsChecked, objectBytes, leavesChecked, findings } = report;
     return {
-      ...{ volumeId: entry.volumeId, public: true, root: entry.root, objectsChecked, objectBytes },
+      ...{ volumeId: entry.volumeId, public: true, protection: 'hashed' as const, root: entry.root },
+      ...{ objectsChecked, objectBytes },
       ...{ manifestNumber: 0, manifestDigest: hexOf(entry), writerKey: '', manifestsChecked: 0 },
       ...{ pinsChecked: 0, erased: false },
       ...{ unitsChecked: leavesChecked, orphans: [], findings: [...findings], freshness: 'not-checked' as const },

@@ -3,14 +3,14 @@
  * only difference is whether a `VolumeHost` holds volumes open.
  */
 import type { OperationRequest, OperationResponse, Operations } from '../admin/operations.ts';
-import type { KeyHint, VolumeDetails } from '../admin/schema.ts';
+import type { KeyHint, VolumeDetails, VolumeSummary } from '../admin/schema.ts';
 import { CaissonError, isCaissonError } from '../lib/errors.ts';
 import { checkReference } from '../lib/names.ts';
 import { checkVolumeSize } from '../lib/sizes.ts';
 import { anchorChoice, anchorOfEntry } from './anchors.ts';
 import { credentialOfEntry, hintOf } from './credentials.ts';
 import type { DaemonControl } from './daemon-control.ts';
-import { isHashedEntry } from './hashed-entry.ts';
+import { isHashedEntry, protectionOfEntry } from './hashed-entry.ts';
 import { nameOrRemove } from './name-or-remove.ts';
 import type { OperationsContext } from './operations-context.ts';
 import type { OpenEnvironment } from './parts.ts';
@@ -31,11 +31,7 @@ export function createOperations(context: OperationsContext): Operations {
     mountVolume: async (request) => requireDaemon(daemon).mount(request),
     unmountVolume: async (request) => unmountVolume(context, request),
     listVolumes: async () => ({
-      volumes: [...names.list()].map(([name, entry]) => ({
-        name,
-        ...entry,
-        open: volumes.host?.get(name) !== undefined,
-      })),
+      volumes: [...names.list()].map(([name, entry]) => summaryOf(name, entry, volumes.host?.get(name) !== undefined)),
     }),
     createVolume: async (request) => createVolume(context, request),
     createHashedVolume: async (request, onProgress, signal) =>
@@ -173,6 +169,10 @@ async function adoptVolume(
       return detailsOf(request.name, entry, info, false);
     },
   );
+}
+
+function summaryOf(name: string, entry: VolumeEntry, open: boolean): VolumeSummary {
+  return { name, ...entry, protection: protectionOfEntry(entry), open };
 }
 
 function onlyVolume(found: readonly string[], store: string): string {

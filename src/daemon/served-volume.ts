@@ -17,7 +17,9 @@ export function requireVolume(name: string, volume: ServedVolume): Volume {
 
 export function hashedRefusal(name: string): CaissonError {
   return new CaissonError('denied', 'volume-read-only', `${name} is a hashed volume: it is immutable and has no keys`, {
-    remedy: 'Make a new image with "caisson volume create --protection hashed"; it gets a root of its own.',
+    remedy:
+      'Another content is another image: "caisson volume create --protection hashed". To copy or back it up, copy its ' +
+      'objects with any tool; "caisson volume rm --delete-objects" removes them.',
     details: { name },
   });
 }

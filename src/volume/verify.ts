@@ -11,6 +11,7 @@ import { ManifestKind } from '../manifest/manifest-format.ts';
 import type { ObjectTable } from '../manifest/object-table.ts';
 import { blockBytes } from '../segment/segment-format.ts';
 import { catalogKey, manifestKey, manifestPrefix, parseKey, volumePrefix } from '../store/paths.ts';
+import { protectionOf } from './describe.ts';
 import { checkFreshness } from './freshness.ts';
 import { digestOf } from './inline-digester.ts';
 import { objectKey } from './object-names.ts';
@@ -57,6 +58,7 @@ export async function verifyPublic(environment: VolumeEnvironment, part: VerifyP
   return {
     volumeId: toHex(part.volumeId),
     public: true,
+    protection: protectionOf(newest.manifest),
     manifestNumber: newest.manifest.number,
     manifestDigest: toHex(newest.digest),
     writerKey: toHex(newest.manifest.writerKey),
@@ -187,6 +189,7 @@ async function erasedReport(
   }
   return {
     ...emptyReport(part.volumeId, findings),
+    protection: protectionOf(newest.manifest),
     manifestNumber: newest.manifest.number,
     manifestDigest: toHex(newest.digest),
     writerKey: toHex(newest.manifest.writerKey),

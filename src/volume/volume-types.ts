@@ -348,6 +348,8 @@ export interface VerifyOptions {
 export interface VerifyReport {
   readonly volumeId: string;
   readonly public: boolean;
+  /** As the newest manifest says; not there where none could be read. */
+  readonly protection?: Protection;
   readonly manifestNumber: number;
   readonly manifestDigest: string;
   readonly writerKey: string;

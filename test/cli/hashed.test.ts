@@ -143,6 +143,7 @@ test('a volume without protection is called unprotected wherever it shows', asyn
   const size = ['--size', '16M', '--store', home.store];
   const created = await home.run(['volume', 'create', 'open', '--protection', 'none', ...size]);
   const shown = [created, await home.run(['volume', 'ls']), await home.run(['volume', 'inspect', 'open'])];
+  for (const flags of [[], ['--public']]) shown.push(await home.run(['volume', 'verify', 'open', ...flags]));
   for (const { stdout } of shown) assert.match(stdout, /UNPROTECTED/);
   assert.doesNotMatch(shown[2]?.stdout ?? '', /sealed/);
   fs.writeFileSync(

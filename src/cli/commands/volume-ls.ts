@@ -10,10 +10,10 @@ export const run: RunCommand = async (context) => {
   context.output.result({ volumes: listed }, () => {
     if (listed.length === 0)
       return 'no volumes; create one with "caisson volume create NAME --size 10GiB --store dir:/some/folder"';
-    const rows = listed.map(({ name, open, unfinished, key, volumeId, root, store }) => [
+    const rows = listed.map(({ name, open, unfinished, protection, key, volumeId, root, store }) => [
       name,
       unfinished === true ? 'unfinished' : open ? 'open' : 'closed',
-      root !== undefined ? 'hashed' : key.kind === 'none' ? 'none (UNPROTECTED)' : key.kind,
+      protection === 'none' ? 'none (UNPROTECTED)' : protection === 'hashed' ? 'hashed' : key.kind,
       root ?? volumeId,
       store,
     ]);

@@ -9,6 +9,7 @@ import type { CommandContext, CommandOptions, RunCommand } from '../command.ts';
 import { ExitCode } from '../exit-code.ts';
 import { textOption, unlockingKey } from '../keys.ts';
 import { printable, table } from '../output.ts';
+import { protectionText } from '../protection.ts';
 import { operationsFor } from '../reach.ts';
 import { receiptRows } from '../receipt.ts';
 
@@ -79,7 +80,8 @@ function describe(name: string, report: VerifyAnswer): string {
   if (report.root !== undefined) return describeImage(name, report.root, report);
   if (report.receipt !== undefined) return describeErased(name, report.receipt, report);
   const rows = [
-    ['checked', report.public ? 'digests and signatures (no key)' : 'everything, with the key'],
+    ...(report.protection === undefined ? [] : [['protection', protectionText(report.protection)]]),
+    ['checked', checkedText(report)],
     [
       'manifests',
       `${report.manifestsChecked}${pinsText(report.pinsChecked)}, newest ${report.manifestNumber} (${report.manifestDigest})`,
@@ -93,6 +95,11 @@ function describe(name: string, report: VerifyAnswer): string {
     ...report.findings.map(({ code, object, message }) => [code, printable(`${object}: ${message}`)]),
   ];
   return `${table(rows)}\n${verdictOf(name, report)}`;
+}
+
+function checkedText(report: VerifyAnswer): string {
+  if (report.public) return 'digests and signatures (no key)';
+  return report.protection === 'none' ? 'everything; there is no key' : 'everything, with the key';
 }
 
 function describeErased(name: string, receipt: EraseReceiptAnswer, report: VerifyAnswer): string {
